@@ -13,6 +13,8 @@ pub enum Mode {
     Identify,
     /// Pictures are enrolled under this label.
     Enroll(Label),
+    /// Dropped for enrolment, but no label could be told from the folder: an operator must decide.
+    Unlabelled,
 }
 
 /// Where a file in the queue stands.

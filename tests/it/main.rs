@@ -1,1 +1,7 @@
 //! One integration-test binary: libtorch links once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they skip and what they measured")]
+#![allow(missing_docs, reason = "tests")]
+
+mod intake;
+mod support;

@@ -1,0 +1,133 @@
+//! Originals by content: `database/archive/ab/abcdef….jpg`. Written once, never changed.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::ImageId;
+
+/// Why the archive failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The file system refused.
+    #[error("archive: cannot {doing} {path}: {source}; check the disk's space and the folder's permissions")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// No original of that name.
+    #[error("archive: there is no original {0}; `sightline db verify` lists what the journal says should be there")]
+    Missing(ImageId),
+    /// The bytes are not what their name says.
+    #[error(
+        "archive: {path} does not hold what its name says; the disk or somebody changed it: restore it from a backup"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArchiveError {
+    let path = path.to_owned();
+    move |source| ArchiveError::Io { doing, path, source }
+}
+
+/// The name of some bytes.
+#[must_use]
+pub fn image_id(bytes: &[u8]) -> ImageId {
+    ImageId(Sha256::digest(bytes).into())
+}
+
+/// The archive's folder. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    dir: PathBuf,
+}
+
+impl Archive {
+    /// Opens (or makes) the folder.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn open(dir: &Path) -> Result<Self, ArchiveError> {
+        fs::create_dir_all(dir).map_err(failed("make", dir))?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// Where an original lies.
+    #[must_use]
+    pub fn path(&self, image: ImageId, extension: &str) -> PathBuf {
+        let name = image.to_string();
+        self.dir.join(&name[..2]).join(format!("{name}.{extension}"))
+    }
+
+    /// Keeps an original; on return its bytes and its name are on the disk. Known bytes are not written again.
+    ///
+    /// # Errors
+    /// When the bytes cannot be written and synced.
+    pub fn put(&self, image: ImageId, extension: &str, bytes: &[u8]) -> Result<PathBuf, ArchiveError> {
+        let path = self.path(image, extension);
+        if fs::metadata(&path).is_ok_and(|meta| meta.len() == bytes.len() as u64) {
+            return Ok(path);
+        }
+        let shard = path.parent().unwrap_or(&self.dir);
+        if !shard.exists() {
+            fs::create_dir_all(shard).map_err(failed("make", shard))?;
+            sync_dir(&self.dir)?;
+        }
+        let part = path.with_extension(format!("{}.part", std::process::id()));
+        let written = File::create(&part).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        written.map_err(failed("write", &part))?;
+        fs::rename(&part, &path).map_err(failed("name", &path))?;
+        sync_dir(shard)?;
+        Ok(path)
+    }
+
+    /// Reads an original and checks that it is what its name says.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Missing`] or [`ArchiveError::Damaged`].
+    pub fn read(&self, image: ImageId, extension: &str) -> Result<Vec<u8>, ArchiveError> {
+        let path = self.path(image, extension);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ArchiveError::Missing(image)),
+            Err(error) => return Err(failed("read", &path)(error)),
+        };
+        if image_id(&bytes) == image { Ok(bytes) } else { Err(ArchiveError::Damaged { path }) }
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), ArchiveError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_back_and_damage_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::open(dir.path()).unwrap();
+        let id = image_id(b"picture");
+        let path = archive.put(id, "jpg", b"picture").unwrap();
+        assert_eq!(archive.put(id, "jpg", b"picture").unwrap(), path);
+        assert_eq!(archive.read(id, "jpg").unwrap(), b"picture");
+        fs::write(&path, b"pictura").unwrap();
+        assert!(matches!(archive.read(id, "jpg"), Err(ArchiveError::Damaged { .. })));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(archive.read(id, "jpg"), Err(ArchiveError::Missing(_))));
+    }
+}

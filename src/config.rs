@@ -1,0 +1,278 @@
+//! `config.yaml`: every key, its default and its limits stand once, in [`keys`].
+//!
+//! The file is read as plain YAML, checked key by key, and only then becomes a [`Config`]. Nothing
+//! lenient: an unknown key, a wrong type or a value out of range is an error that names the key, the
+//! value and what is allowed.
+
+mod keys;
+mod read;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Thresholds;
+
+pub use keys::{KEYS, Key, Kind, documented_yaml};
+
+/// What is wrong with a config, one line a fault.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}; `sightline init` writes a commented one")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not YAML.
+    #[error("{path}: {message}")]
+    NotYaml {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        message: String,
+    },
+    /// Keys or values that cannot be.
+    #[error("{}", faults.join("\n"))]
+    Faults {
+        /// One line each.
+        faults: Vec<String>,
+    },
+}
+
+/// Which processor runs the models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Device {
+    /// CUDA where there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A CUDA device by number.
+    Cuda(usize),
+}
+
+/// The arithmetic of the networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// The safe one for the device: fp32 until agreement has been measured.
+    Auto,
+    /// 32-bit floats.
+    Fp32,
+    /// bfloat16.
+    Bf16,
+    /// 16-bit floats (CUDA).
+    Fp16,
+}
+
+/// What a watched folder is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchMode {
+    /// Pictures are probes.
+    Identify,
+    /// Pictures are enrolled; the first sub-folder's name is the label.
+    Enroll,
+}
+
+/// How changes in a watched folder are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchBackend {
+    /// Events of the kernel, polling on network file systems.
+    Auto,
+    /// Events of the kernel.
+    Events,
+    /// Looking again every `intake.poll_seconds`.
+    Poll,
+}
+
+/// One watched folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// The folder, absolute.
+    pub path: PathBuf,
+    /// What its pictures are for.
+    pub mode: WatchMode,
+    /// How changes are noticed.
+    pub backend: WatchBackend,
+}
+
+/// What happens to a duplicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DuplicatePolicy {
+    /// Recorded as a duplicate; not run through the models.
+    Skip,
+    /// Processed like any other; the duplication is recorded with it.
+    Keep,
+    /// Quarantined for an operator to decide.
+    Flag,
+}
+
+/// `models`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Models {
+    /// The YOLOv8 weights.
+    pub detector: PathBuf,
+    /// The DINOv2 weights.
+    pub embedder: PathBuf,
+}
+
+/// `detect`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detect {
+    /// Least confidence.
+    pub confidence: f32,
+    /// Overlap above which the weaker of two boxes of a class goes.
+    pub iou: f32,
+    /// Longer side of the network's input, pixels.
+    pub image_size: u32,
+    /// Most objects a picture.
+    pub max_objects: u32,
+}
+
+/// `crop`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Crop {
+    /// Room around the box, as a share of its longer side.
+    pub padding: f32,
+    /// Whether the crop keeps its proportions in a square.
+    pub square: bool,
+    /// Whether what lies outside the mask is greyed.
+    pub mask_background: bool,
+    /// Side of the embedder's input, a multiple of 14.
+    pub image_size: u32,
+}
+
+/// `intake`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Intake {
+    /// Most pixels (width x height).
+    pub max_pixels: u64,
+    /// Most bytes a file.
+    pub max_file_bytes: u64,
+    /// Most memory for decoding one picture, bytes.
+    pub max_decode_bytes: u64,
+    /// Shortest side, pixels.
+    pub min_side: u32,
+    /// Least standard deviation of brightness, 0 to 255.
+    pub min_contrast: f32,
+    /// What happens to the same bytes.
+    pub exact_duplicates: DuplicatePolicy,
+    /// What happens to nearly the same picture.
+    pub near_duplicates: DuplicatePolicy,
+    /// Most differing bits of the 64-bit perceptual hash that still count as near.
+    pub near_distance: u32,
+    /// How long a file must lie unchanged, milliseconds.
+    pub settle_ms: u64,
+    /// Seconds between full scans.
+    pub rescan_seconds: u64,
+    /// Seconds between looks at a polled folder.
+    pub poll_seconds: u64,
+}
+
+/// `engine`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Engine {
+    /// Most pictures a batch.
+    pub batch: usize,
+    /// Pictures decoded ahead of the models.
+    pub ahead: usize,
+    /// Threads that archive and decode.
+    pub decoders: usize,
+    /// Threads of the networks; 0: what is left.
+    pub model_threads: usize,
+    /// Tries before a file counts as failed.
+    pub attempts: u32,
+    /// Entries between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+/// How vectors are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VectorType {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats: half the disk, similarities within 0.001.
+    F16,
+}
+
+/// The console's colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ThemeName {
+    /// Dark, unless the terminal says that it is light.
+    Auto,
+    /// Light text on dark.
+    Dark,
+    /// Dark text on light.
+    Light,
+}
+
+/// The checked settings of a workspace. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The workspace's folder.
+    pub workspace: PathBuf,
+    /// Weights.
+    pub models: Models,
+    /// Processor.
+    pub device: Device,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Watched folders.
+    pub watch: Vec<Watch>,
+    /// When an answer is good enough.
+    pub decision: Thresholds,
+    /// The detector's settings.
+    pub detect: Detect,
+    /// How objects are cut out for the embedder.
+    pub crop: Crop,
+    /// What is let in.
+    pub intake: Intake,
+    /// Threads and batches.
+    pub engine: Engine,
+    /// How new vectors are kept.
+    pub vector_type: VectorType,
+    /// The console's colours.
+    pub theme: ThemeName,
+}
+
+impl Config {
+    /// Reads and checks `config.yaml` of a workspace; without the file, the defaults hold.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with a line for each fault.
+    pub fn load(workspace: &Path) -> Result<Self, ConfigError> {
+        let path = workspace.join("config.yaml");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, workspace),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::parse("", workspace),
+            Err(source) => Err(ConfigError::Unreadable { path, source }),
+        }
+    }
+
+    /// Checks the text of a config for a workspace.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with a line for each fault.
+    pub fn parse(text: &str, workspace: &Path) -> Result<Self, ConfigError> {
+        read::parse(text, workspace)
+    }
+
+    /// The folder that the engine owns.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.workspace.join("database")
+    }
+
+    /// The socket that consoles and commands use.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.database().join("sightline.sock")
+    }
+}

@@ -1,0 +1,346 @@
+//! From YAML to a checked [`Config`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::keys::{DEFAULT_WATCH, KEYS, Key, Kind};
+use super::{
+    Config, ConfigError, Crop, Detect, Device, DuplicatePolicy, Engine, Intake, Models, Precision, ThemeName,
+    VectorType, Watch, WatchBackend, WatchMode,
+};
+use crate::domain::{Thresholds, display_safe};
+
+pub(super) fn parse(text: &str, workspace: &Path) -> Result<Config, ConfigError> {
+    let path = workspace.join("config.yaml");
+    let not_yaml = |message: String| ConfigError::NotYaml { path: path.clone(), message };
+    let tree: Value = match text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        true => Value::Object(serde_json::Map::new()),
+        false => yaml(text).map_err(not_yaml)?,
+    };
+    let Value::Object(top) = tree else {
+        return Err(not_yaml("a config is a list of `key: value` lines; this is not one".into()));
+    };
+    let mut faults = Vec::new();
+    let given = flatten(top, &mut faults);
+    let mut checked = BTreeMap::new();
+    for key in KEYS {
+        let value = match given.get(key.path) {
+            Some(value) => value.clone(),
+            None => default(key).map_err(not_yaml)?,
+        };
+        match check(key.path, key.kind, &value) {
+            Ok(()) => drop(checked.insert(key.path, value)),
+            Err(mut wrong) => faults.append(&mut wrong),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(ConfigError::Faults { faults: faults.into_iter().map(|f| format!("config.yaml: {f}")).collect() });
+    }
+    Values { checked, workspace }.config()
+}
+
+fn yaml(text: &str) -> Result<Value, String> {
+    serde_saphyr::from_str(text).map_err(|error| error.to_string().lines().next().unwrap_or("not YAML").to_owned())
+}
+
+fn default(key: &Key) -> Result<Value, String> {
+    yaml(if matches!(key.kind, Kind::Watches) { DEFAULT_WATCH } else { key.default })
+}
+
+/// Turns groups into dotted keys; unknown ones become faults.
+fn flatten(top: serde_json::Map<String, Value>, faults: &mut Vec<String>) -> BTreeMap<String, Value> {
+    let mut flat = BTreeMap::new();
+    for (name, value) in top {
+        let is_group = KEYS.iter().any(|key| key.path.split_once('.').is_some_and(|(group, _)| group == name));
+        match value {
+            Value::Object(inner) if is_group => {
+                for (inner_name, value) in inner {
+                    known(format!("{name}.{inner_name}"), value, &mut flat, faults);
+                }
+            }
+            Value::Null if is_group => {}
+            other if is_group => {
+                faults.push(format!("`{name}` is {}; it is a group of keys: {}", shown(&other), keys_of(&name)))
+            }
+            other => known(name, other, &mut flat, faults),
+        }
+    }
+    flat
+}
+
+fn known(path: String, value: Value, flat: &mut BTreeMap<String, Value>, faults: &mut Vec<String>) {
+    if KEYS.iter().any(|key| key.path == path) {
+        flat.insert(path, value);
+        return;
+    }
+    let near = KEYS.iter().map(|key| (distance(key.path, &path), key.path)).min();
+    let hint = match near {
+        Some((d, name)) if d <= 3 => format!("did you mean `{name}`?"),
+        _ => match path.split_once('.') {
+            Some((group, _)) => format!("`{group}` has {}", keys_of(group)),
+            None => format!("allowed are {}", tops().join(", ")),
+        },
+    };
+    faults.push(format!("there is no key `{}` (its value is {}); {hint}", display_safe(&path), shown(&value)));
+}
+
+fn keys_of(group: &str) -> String {
+    let names =
+        KEYS.iter().filter_map(|key| key.path.split_once('.').filter(|(g, _)| *g == group).map(|(_, name)| name));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn tops() -> Vec<&'static str> {
+    let mut names: Vec<_> = KEYS.iter().map(|key| key.path.split('.').next().unwrap_or(key.path)).collect();
+    names.dedup();
+    names
+}
+
+/// Levenshtein's distance, for "did you mean".
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let cost = usize::from(ca != *cb);
+            let next = (row[j] + 1).min(row[j + 1] + 1).min(diagonal + cost);
+            diagonal = std::mem::replace(&mut row[j + 1], next);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+fn shown(value: &Value) -> String {
+    let text = display_safe(&value.to_string());
+    if text.chars().count() > 60 { format!("{}…", text.chars().take(60).collect::<String>()) } else { text }
+}
+
+fn check(path: &str, kind: Kind, value: &Value) -> Result<(), Vec<String>> {
+    let fits = match kind {
+        Kind::Path => value.as_str().is_some_and(|text| !text.is_empty() && !text.contains('\0')),
+        Kind::Flag => value.is_boolean(),
+        Kind::Number(from, to) => value.as_f64().is_some_and(|number| number >= from && number <= to),
+        Kind::Whole(from, to) => value.as_u64().is_some_and(|number| number >= from && number <= to),
+        Kind::Multiple(from, to, of) => {
+            value.as_u64().is_some_and(|number| number >= from && number <= to && number % of == 0)
+        }
+        Kind::Word(words) => value.as_str().is_some_and(|text| words.contains(&text)),
+        Kind::Device => value.as_str().is_some_and(|text| device(text).is_some()),
+        Kind::Watches => return check_watches(path, value),
+    };
+    if fits { Ok(()) } else { Err(vec![format!("`{path}` is {}; allowed: {}", shown(value), kind.allowed())]) }
+}
+
+fn check_watches(path: &str, value: &Value) -> Result<(), Vec<String>> {
+    let Some(list) = value.as_array() else {
+        return Err(vec![format!("`{path}` is {}; allowed: {}", shown(value), Kind::Watches.allowed())]);
+    };
+    let mut faults = Vec::new();
+    for (index, watch) in list.iter().enumerate() {
+        let at = format!("{path}[{index}]");
+        let Some(map) = watch.as_object() else {
+            faults.push(format!("`{at}` is {}; allowed: {{path, mode, backend}}", shown(watch)));
+            continue;
+        };
+        for (name, value) in map {
+            let kind = match name.as_str() {
+                "path" => Kind::Path,
+                "mode" => Kind::Word(&["identify", "enroll"]),
+                "backend" => Kind::Word(&["auto", "events", "poll"]),
+                _ => {
+                    faults.push(format!(
+                        "there is no key `{at}.{}`; allowed are path, mode, backend",
+                        display_safe(name)
+                    ));
+                    continue;
+                }
+            };
+            faults.extend(check(&format!("{at}.{name}"), kind, value).err().into_iter().flatten());
+        }
+        for needed in ["path", "mode"] {
+            if !map.contains_key(needed) {
+                faults.push(format!("`{at}` has no `{needed}`; a watched folder needs path and mode"));
+            }
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+fn device(text: &str) -> Option<Device> {
+    match text {
+        "auto" => Some(Device::Auto),
+        "cpu" => Some(Device::Cpu),
+        other => other.strip_prefix("cuda:")?.parse().ok().filter(|n| *n < 64).map(Device::Cuda),
+    }
+}
+
+/// Checked values; what is read from here has passed its [`Kind`].
+struct Values<'a> {
+    checked: BTreeMap<&'static str, Value>,
+    workspace: &'a Path,
+}
+
+impl Values<'_> {
+    fn value(&self, path: &str) -> &Value {
+        self.checked.get(path).unwrap_or(&Value::Null)
+    }
+
+    fn number(&self, path: &str) -> f32 {
+        self.value(path).as_f64().unwrap_or_default() as f32
+    }
+
+    fn whole(&self, path: &str) -> u64 {
+        self.value(path).as_u64().unwrap_or_default()
+    }
+
+    fn flag(&self, path: &str) -> bool {
+        self.value(path).as_bool().unwrap_or_default()
+    }
+
+    fn path(&self, value: &Value) -> PathBuf {
+        self.workspace.join(value.as_str().unwrap_or_default())
+    }
+
+    /// An enum whose serde names are the words of the key.
+    fn word<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, ConfigError> {
+        serde_json::from_value(value.clone()).map_err(|error| ConfigError::Faults { faults: vec![error.to_string()] })
+    }
+
+    fn watches(&self) -> Result<Vec<Watch>, ConfigError> {
+        let list = self.value("watch").as_array().map(Vec::as_slice).unwrap_or_default();
+        let watches = list.iter().map(|watch| {
+            Ok(Watch {
+                path: self.path(&watch["path"]),
+                mode: Self::word::<WatchMode>(&watch["mode"])?,
+                backend: watch.get("backend").map_or(Ok(WatchBackend::Auto), Self::word)?,
+            })
+        });
+        let watches = watches.collect::<Result<Vec<Watch>, ConfigError>>()?;
+        for (i, a) in watches.iter().enumerate() {
+            for b in &watches[i + 1..] {
+                if a.path.starts_with(&b.path) || b.path.starts_with(&a.path) {
+                    let fault = format!(
+                        "config.yaml: `watch` has {} and {}: watched folders may not lie in one another",
+                        a.path.display(),
+                        b.path.display()
+                    );
+                    return Err(ConfigError::Faults { faults: vec![fault] });
+                }
+            }
+        }
+        let database = self.workspace.join("database");
+        if let Some(watch) = watches.iter().find(|w| w.path.starts_with(&database) || database.starts_with(&w.path)) {
+            let fault = format!(
+                "config.yaml: `watch` has {}, which holds or lies in the engine's own folder {}",
+                watch.path.display(),
+                database.display()
+            );
+            return Err(ConfigError::Faults { faults: vec![fault] });
+        }
+        Ok(watches)
+    }
+
+    fn config(&self) -> Result<Config, ConfigError> {
+        let policy = |path| Self::word::<DuplicatePolicy>(self.value(path));
+        Ok(Config {
+            workspace: self.workspace.to_owned(),
+            models: Models {
+                detector: self.path(self.value("models.detector")),
+                embedder: self.path(self.value("models.embedder")),
+            },
+            device: device(self.value("device").as_str().unwrap_or_default()).unwrap_or(Device::Auto),
+            precision: Self::word::<Precision>(self.value("precision"))?,
+            watch: self.watches()?,
+            decision: Thresholds {
+                min_similarity: self.number("decision.min_similarity"),
+                min_margin: self.number("decision.min_margin"),
+            },
+            detect: Detect {
+                confidence: self.number("detect.confidence"),
+                iou: self.number("detect.iou"),
+                image_size: self.whole("detect.image_size") as u32,
+                max_objects: self.whole("detect.max_objects") as u32,
+            },
+            crop: Crop {
+                padding: self.number("crop.padding"),
+                square: self.flag("crop.square"),
+                mask_background: self.flag("crop.mask_background"),
+                image_size: self.whole("crop.image_size") as u32,
+            },
+            intake: Intake {
+                max_pixels: self.whole("intake.max_pixels"),
+                max_file_bytes: self.whole("intake.max_file_mb") << 20,
+                max_decode_bytes: self.whole("intake.max_decode_mb") << 20,
+                min_side: self.whole("intake.min_side") as u32,
+                min_contrast: self.number("intake.min_contrast"),
+                exact_duplicates: policy("intake.exact_duplicates")?,
+                near_duplicates: policy("intake.near_duplicates")?,
+                near_distance: self.whole("intake.near_distance") as u32,
+                settle_ms: self.whole("intake.settle_ms"),
+                rescan_seconds: self.whole("intake.rescan_seconds"),
+                poll_seconds: self.whole("intake.poll_seconds"),
+            },
+            engine: Engine {
+                batch: self.whole("engine.batch") as usize,
+                ahead: self.whole("engine.ahead") as usize,
+                decoders: self.whole("engine.decoders") as usize,
+                model_threads: self.whole("engine.model_threads") as usize,
+                attempts: self.whole("engine.attempts") as u32,
+                checkpoint_every: self.whole("engine.checkpoint_every"),
+            },
+            vector_type: Self::word::<VectorType>(self.value("gallery.vectors"))?,
+            theme: Self::word::<ThemeName>(self.value("console.theme"))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::super::documented_yaml;
+    use super::*;
+
+    #[test]
+    fn the_documented_config_is_the_default() {
+        let here = Path::new("/w");
+        let documented = parse(&documented_yaml(&[]), here).unwrap();
+        assert_eq!(documented, parse("", here).unwrap());
+    }
+
+    /// Every key wrong in turn: one line that names the key, the value and what is allowed.
+    #[test]
+    fn each_wrong_key_is_named_with_its_value_and_what_is_allowed() {
+        for key in KEYS {
+            let bad = "[bad]";
+            let text = match key.path.split_once('.') {
+                Some((group, name)) => format!("{group}: {{ {name}: {bad} }}"),
+                None => format!("{}: {bad}", key.path),
+            };
+            let ConfigError::Faults { faults } = parse(&text, Path::new("/w")).unwrap_err() else {
+                panic!("{} was read as something else", key.path);
+            };
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(
+                faults[0].contains(key.path) && faults[0].contains("bad") && faults[0].contains("allowed"),
+                "{faults:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_keys_get_a_hint() {
+        let error = parse("decision: { min_similarty: 0.5 }\nfoo: 1", Path::new("/w")).unwrap_err().to_string();
+        assert!(error.contains("did you mean `decision.min_similarity`?"), "{error}");
+        assert!(error.contains("there is no key `foo`"), "{error}");
+    }
+
+    #[test]
+    fn nested_watches_are_refused() {
+        let text = "watch: [ {path: a, mode: identify}, {path: a/b, mode: enroll} ]";
+        assert!(parse(text, Path::new("/w")).unwrap_err().to_string().contains("may not lie in one another"));
+    }
+}

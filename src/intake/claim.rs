@@ -1,0 +1,329 @@
+//! The queue's folder: a claimed file is `ID.data` beside `ID.json` with where it came from.
+//!
+//! A claim is a rename, so a file is in the watched folder or in the queue, never in both and never
+//! in neither. Its facts are on disk before the rename: a crash between leaves facts without data,
+//! which are dropped, the file being still where it was.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{FileFacts, ItemId, Mode, RawPath};
+
+/// Why a claim or the queue's folder failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {path}: {source}")]
+pub struct ClaimError {
+    doing: &'static str,
+    path: RawPath,
+    /// The cause.
+    pub source: io::Error,
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClaimError {
+    let path = RawPath(path.to_owned());
+    move |source| ClaimError { doing, path, source }
+}
+
+/// A complete file that may be claimed.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The file.
+    pub path: PathBuf,
+    /// The watched folder it lies in, or `command`.
+    pub source: PathBuf,
+    /// What it was dropped for.
+    pub mode: Mode,
+}
+
+/// A claimed file: `facts` about it and where its bytes are now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// What is known of it.
+    pub facts: FileFacts,
+    /// Its bytes.
+    pub data: PathBuf,
+    /// Whether an operator sent it through again: doubts about quality are no reason any more, damage is.
+    pub released: bool,
+}
+
+/// The file that was copied rather than renamed; it must still go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Origin {
+    dev: u64,
+    ino: u64,
+    size: u64,
+    mtime_ns: i64,
+}
+
+impl Origin {
+    fn of(meta: &fs::Metadata) -> Self {
+        let mtime_ns = meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec());
+        Self { dev: meta.dev(), ino: meta.ino(), size: meta.size(), mtime_ns }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Sidecar {
+    facts: FileFacts,
+    #[serde(default)]
+    released: bool,
+    #[serde(default)]
+    copied_from: Option<Origin>,
+}
+
+/// Milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+/// The queue's folder.
+#[derive(Debug)]
+pub struct Claims {
+    dir: PathBuf,
+    unique: AtomicU32,
+}
+
+impl Claims {
+    /// Opens (or makes) the folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(dir: &Path) -> Result<Self, ClaimError> {
+        fs::create_dir_all(dir).map_err(failed("cannot make the queue's folder", dir))?;
+        // The process id keeps ids apart across restarts within one millisecond.
+        Ok(Self { dir: dir.to_owned(), unique: AtomicU32::new(std::process::id() << 16) })
+    }
+
+    fn data(&self, item: &ItemId) -> PathBuf {
+        self.dir.join(format!("{item}.data"))
+    }
+
+    fn sidecar(&self, item: &ItemId) -> PathBuf {
+        self.dir.join(format!("{item}.json"))
+    }
+
+    fn write_sidecar(&self, sidecar: &Sidecar) -> Result<(), ClaimError> {
+        let path = self.sidecar(&sidecar.facts.item);
+        let doing = "cannot write";
+        let text = serde_json::to_vec(sidecar).map_err(io::Error::other).map_err(failed(doing, &path))?;
+        let temporary = path.with_extension("json.new");
+        let mut file = File::create(&temporary).map_err(failed(doing, &temporary))?;
+        file.write_all(&text).and_then(|()| file.sync_data()).map_err(failed(doing, &temporary))?;
+        fs::rename(&temporary, &path).map_err(failed(doing, &path))
+    }
+
+    fn sync(&self) -> Result<(), ClaimError> {
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed("cannot sync", &self.dir))
+    }
+
+    fn facts(&self, candidate: &Candidate, meta: &fs::Metadata) -> FileFacts {
+        let arrived_ms = now_ms();
+        FileFacts {
+            item: ItemId::new(arrived_ms.max(0) as u64, self.unique.fetch_add(1, Ordering::Relaxed)),
+            path: RawPath(candidate.path.clone()),
+            source: RawPath(candidate.source.clone()),
+            mode: candidate.mode.clone(),
+            bytes: meta.size(),
+            modified_ms: meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000,
+            arrived_ms,
+        }
+    }
+
+    /// Claims a file of a watched folder: it leaves the folder.
+    ///
+    /// # Errors
+    /// When the file cannot be moved; it is then still where it was.
+    pub fn take(&self, candidate: &Candidate) -> Result<Claim, ClaimError> {
+        let path = &candidate.path;
+        let meta = fs::symlink_metadata(path).map_err(failed("cannot look at", path))?;
+        if !meta.is_file() {
+            return Err(failed("cannot claim", path)(io::Error::other("it is no regular file")));
+        }
+        let facts = self.facts(candidate, &meta);
+        let item = facts.item.clone();
+        let mut sidecar = Sidecar { facts, released: false, copied_from: None };
+        self.write_sidecar(&sidecar)?;
+        self.sync()?;
+        let data = self.data(&item);
+        match fs::rename(path, &data) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                sidecar.copied_from = Some(Origin::of(&meta));
+                self.write_sidecar(&sidecar)?;
+                let copied = self.copy_in(path, &item).and_then(|()| Self::drop_origin(path, Origin::of(&meta)));
+                if let Err(error) = copied {
+                    self.finish(&item)?;
+                    return Err(error);
+                }
+            }
+            Err(error) => {
+                self.finish(&item)?;
+                return Err(failed("cannot move into the queue", path)(error));
+            }
+        }
+        self.sync()?;
+        Ok(Claim { facts: sidecar.facts, data, released: false })
+    }
+
+    /// Puts a copy of an operator's file into the queue; the file itself stays.
+    ///
+    /// # Errors
+    /// When it cannot be read or copied.
+    pub fn copy(&self, candidate: &Candidate) -> Result<Claim, ClaimError> {
+        let path = &candidate.path;
+        let meta = fs::metadata(path).map_err(failed("cannot read", path))?;
+        if !meta.is_file() {
+            return Err(failed("cannot queue", path)(io::Error::other("it is no regular file")));
+        }
+        let facts = self.facts(candidate, &meta);
+        let data = self.data(&facts.item);
+        let sidecar = Sidecar { facts, released: false, copied_from: None };
+        self.write_sidecar(&sidecar)?;
+        if let Err(error) = self.copy_in(path, &sidecar.facts.item) {
+            self.finish(&sidecar.facts.item)?;
+            return Err(error);
+        }
+        self.sync()?;
+        Ok(Claim { facts: sidecar.facts, data, released: false })
+    }
+
+    /// Sends a file that was set aside through again, under the same id.
+    ///
+    /// # Errors
+    /// When `from` cannot be linked or copied into the queue.
+    pub fn put_back(&self, facts: &FileFacts, from: &Path) -> Result<Claim, ClaimError> {
+        let data = self.data(&facts.item);
+        self.write_sidecar(&Sidecar { facts: facts.clone(), released: true, copied_from: None })?;
+        if data != from && !data.exists() {
+            self.copy_in(from, &facts.item)?;
+        }
+        self.sync()?;
+        Ok(Claim { facts: facts.clone(), data, released: true })
+    }
+
+    fn copy_in(&self, from: &Path, item: &ItemId) -> Result<(), ClaimError> {
+        let part = self.dir.join(format!("{item}.part"));
+        let mut source = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(from)
+            .map_err(failed("cannot read", from))?;
+        let mut sink = File::create(&part).map_err(failed("cannot write", &part))?;
+        io::copy(&mut source, &mut sink)
+            .and_then(|_| sink.sync_all())
+            .map_err(failed("cannot copy into the queue", from))?;
+        fs::rename(&part, self.data(item)).map_err(failed("cannot rename", &part))?;
+        self.sync()
+    }
+
+    /// Removes a file that was copied in, unless it has become another one meanwhile.
+    fn drop_origin(path: &Path, origin: Origin) -> Result<(), ClaimError> {
+        match fs::symlink_metadata(path) {
+            Ok(meta) if Origin::of(&meta) == origin => fs::remove_file(path).map_err(failed("cannot remove", path)),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("cannot look at", path)(error)),
+        }
+    }
+
+    /// Forgets a claim whose outcome is in the journal.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn finish(&self, item: &ItemId) -> Result<(), ClaimError> {
+        // Data first: facts without data are dropped on start, data without facts would be puzzling.
+        for path in [self.data(item), self.dir.join(format!("{item}.part")), self.sidecar(item)] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("cannot remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What was claimed and has no outcome yet, oldest first; leftovers of a crash are tidied.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn pending(&self) -> Result<Vec<Claim>, ClaimError> {
+        let mut claims = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(failed("cannot read", &self.dir))? {
+            let path = entry.map_err(failed("cannot read", &self.dir))?.path();
+            let item = ItemId(path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("data") if item.is_well_formed() => claims.push(self.pending_claim(item, path)?),
+                Some("json") if item.is_well_formed() && !self.data(&item).exists() => {
+                    fs::remove_file(&path).map_err(failed("cannot remove", &path))?;
+                }
+                Some("part" | "new") => fs::remove_file(&path).map_err(failed("cannot remove", &path))?,
+                _ => {}
+            }
+        }
+        claims.sort_by(|a, b| a.facts.item.cmp(&b.facts.item));
+        Ok(claims)
+    }
+
+    fn pending_claim(&self, item: ItemId, data: PathBuf) -> Result<Claim, ClaimError> {
+        let sidecar = fs::read(self.sidecar(&item)).ok().and_then(|text| serde_json::from_slice::<Sidecar>(&text).ok());
+        if let Some(sidecar) = sidecar {
+            if let Some(origin) = sidecar.copied_from {
+                Self::drop_origin(sidecar.facts.path.as_path(), origin)?;
+            }
+            return Ok(Claim { facts: sidecar.facts, data, released: sidecar.released });
+        }
+        // The facts are damaged, the bytes are not: go on with what the file system knows.
+        let meta = fs::metadata(&data).map_err(failed("cannot look at", &data))?;
+        let candidate = Candidate { path: data.clone(), source: self.dir.clone(), mode: Mode::Identify };
+        let facts = FileFacts { item, ..self.facts(&candidate, &meta) };
+        self.write_sidecar(&Sidecar { facts: facts.clone(), released: false, copied_from: None })?;
+        Ok(Claim { facts, data, released: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_claim_survives_a_restart_and_is_finished_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = dir.path().join("inbox");
+        fs::create_dir(&inbox).unwrap();
+        let path = inbox.join("a\nb\u{1b}[2J.jpg");
+        fs::write(&path, b"bytes").unwrap();
+        let claims = Claims::open(&dir.path().join("queue")).unwrap();
+        let candidate = Candidate { path: path.clone(), source: inbox, mode: Mode::Identify };
+        let claim = claims.take(&candidate).unwrap();
+        assert!(!path.exists());
+        let again = Claims::open(&dir.path().join("queue")).unwrap();
+        assert_eq!(again.pending().unwrap(), vec![claim.clone()]);
+        assert_eq!(claim.facts.path.as_path(), path);
+        again.finish(&claim.facts.item).unwrap();
+        assert!(again.pending().unwrap().is_empty());
+        assert_eq!(fs::read_dir(dir.path().join("queue")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn facts_without_data_are_dropped_and_data_without_facts_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let claims = Claims::open(dir.path()).unwrap();
+        let orphan = ItemId::new(1, 1);
+        fs::write(dir.path().join(format!("{orphan}.json")), b"{}").unwrap();
+        let bare = ItemId::new(2, 2);
+        fs::write(dir.path().join(format!("{bare}.data")), b"x").unwrap();
+        let pending = claims.pending().unwrap();
+        assert_eq!(pending.len(), 1);
+        assert_eq!(pending[0].facts.item, bare);
+        assert!(!dir.path().join(format!("{orphan}.json")).exists());
+    }
+}

@@ -1,0 +1,118 @@
+//! Is the file whole? Checked on the container, before any pixel is decoded.
+
+use super::clean::{Format, Reject, corrupt, truncated};
+use crate::domain::QuarantineCode;
+
+/// Checks what the format's own frame promises: chunks and their checksums, declared lengths, the end.
+pub(super) fn check(format: Format, bytes: &[u8]) -> Result<(), Reject> {
+    match format {
+        Format::Jpeg => jpeg(bytes),
+        Format::Png => png(bytes),
+        Format::WebP => webp(bytes),
+        Format::Bmp => bmp(bytes),
+        Format::Tiff => tiff(bytes),
+    }
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+fn le32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+/// An end marker after the first scan (T.81 B.1.1): between SOS and EOI no FF D9 can occur in the data itself.
+fn jpeg(bytes: &[u8]) -> Result<(), Reject> {
+    let mut at = 2;
+    loop {
+        // Fill bytes may precede a marker.
+        while bytes.get(at) == Some(&0xFF) && bytes.get(at + 1) == Some(&0xFF) {
+            at += 1;
+        }
+        match (bytes.get(at), bytes.get(at + 1)) {
+            (Some(0xFF), Some(0xD9)) => return Err(corrupt("it ends before its first scan")),
+            (Some(0xFF), Some(0x01 | 0xD0..=0xD7)) => at += 2,
+            (Some(0xFF), Some(marker)) => {
+                let (Some(high), Some(low)) = (bytes.get(at + 2), bytes.get(at + 3)) else { break };
+                let length = usize::from(*high) << 8 | usize::from(*low);
+                at += 2 + length;
+                if *marker == 0xDA {
+                    break;
+                }
+            }
+            (Some(_), _) => return Err(corrupt("bytes between its segments")),
+            (None, _) => break,
+        }
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    if rest.windows(2).any(|pair| pair == [0xFF, 0xD9]) { Ok(()) } else { Err(truncated("there is no end marker")) }
+}
+
+fn png(bytes: &[u8]) -> Result<(), Reject> {
+    let mut at = 8;
+    loop {
+        let Some(length) = be32(bytes, at) else { return Err(truncated("there is no IEND chunk")) };
+        let end = at + 8 + length as usize;
+        let (Some(body), Some(sum)) = (bytes.get(at + 4..end), be32(bytes, end)) else {
+            return Err(truncated("a chunk is cut off"));
+        };
+        if crc32fast::hash(body) != sum {
+            return Err(corrupt("a chunk's checksum does not match"));
+        }
+        if &body[..4] == b"IEND" {
+            return Ok(());
+        }
+        at = end + 4;
+    }
+}
+
+fn webp(bytes: &[u8]) -> Result<(), Reject> {
+    let declared = le32(bytes, 4).unwrap_or(0) as usize + 8;
+    if bytes.len() < declared {
+        return Err(truncated(format!("{} of {declared} bytes are there", bytes.len())));
+    }
+    Ok(())
+}
+
+fn bmp(bytes: &[u8]) -> Result<(), Reject> {
+    let field = |at| le32(bytes, at).ok_or_else(|| truncated("the header is cut off"));
+    let (offset, header) = (field(10)? as usize, field(14)?);
+    if header < 40 {
+        return if offset < bytes.len() { Ok(()) } else { Err(truncated("there are no pixels")) };
+    }
+    let (width, height, depth, packing) = (field(18)? as i32, field(22)? as i32, field(26)? >> 16, field(30)?);
+    // Run-length coded pictures (1, 2) have no length that follows from the size.
+    if matches!(packing, 0 | 3 | 6) {
+        let row = (u64::from(width.unsigned_abs()) * u64::from(depth)).div_ceil(32) * 4;
+        let need = offset as u64 + row * u64::from(height.unsigned_abs());
+        if (bytes.len() as u64) < need {
+            return Err(truncated(format!("{} of {need} bytes are there", bytes.len())));
+        }
+    }
+    Ok(())
+}
+
+/// Walks the directories: every one must lie in the file, and there may be only one (a page is a picture).
+fn tiff(bytes: &[u8]) -> Result<(), Reject> {
+    let little = bytes[0] == b'I';
+    let big = bytes[if little { 2 } else { 3 }] == 43;
+    let number = |at: usize, width: usize| -> Option<u64> {
+        let field = bytes.get(at..at.checked_add(width)?)?;
+        let digit = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+        Some(if little { field.iter().rev().fold(0, digit) } else { field.iter().fold(0, digit) })
+    };
+    let (first_at, width, count_width, entry) = if big { (8, 8, 8, 20) } else { (4, 4, 2, 12) };
+    let cut = || truncated("a directory lies past the end");
+    let directory = number(first_at, width).ok_or_else(cut)? as usize;
+    let count = number(directory, count_width).ok_or_else(cut)? as usize;
+    let next_at = count.checked_mul(entry).and_then(|n| n.checked_add(directory + count_width)).ok_or_else(cut)?;
+    let next = number(next_at, width).ok_or_else(cut)?;
+    if next != 0 {
+        return Err(Reject::new(
+            QuarantineCode::Animated,
+            "a TIFF with several pages has more than one picture; which is meant?",
+        ));
+    }
+    Ok(())
+}
