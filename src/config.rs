@@ -121,9 +121,35 @@ pub struct Models {
     pub embedder: PathBuf,
 }
 
+/// What is embedded of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objects {
+    /// The objects that the detector found.
+    Found,
+    /// The whole picture; the detector is not asked.
+    Whole,
+    /// The objects, or the whole picture where none was found.
+    FoundOrWhole,
+}
+
+/// What an enrolment picture with several objects means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Several {
+    /// It is set aside: which one is meant?
+    Refuse,
+    /// The largest is enrolled.
+    Largest,
+    /// All are enrolled under the label.
+    All,
+}
+
 /// `detect`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Detect {
+    /// What is embedded.
+    pub objects: Objects,
     /// Least confidence.
     pub confidence: f32,
     /// Overlap above which the weaker of two boxes of a class goes.
@@ -230,6 +256,8 @@ pub struct Config {
     pub decision: Thresholds,
     /// The detector's settings.
     pub detect: Detect,
+    /// `enroll.several`.
+    pub several: Several,
     /// How objects are cut out for the embedder.
     pub crop: Crop,
     /// What is let in.

@@ -6,6 +6,7 @@ mod entry;
 mod fact;
 mod id;
 mod name;
+pub mod view;
 
 pub use decision::{AbstainReason, Decision, Neighbour, Thresholds, decide};
 pub use detection::{BoundingBox, Detection, Embedding, Fingerprint, Rle, Rotation};

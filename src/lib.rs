@@ -8,3 +8,5 @@ pub mod config;
 
 pub mod archive;
 pub mod intake;
+
+pub mod api;

@@ -70,6 +70,18 @@ pub const KEYS: &[Key] = &[
     key("detect.iou", Kind::Number(0.0, 1.0), "0.7", "overlap above which the weaker of two boxes goes"),
     key("detect.image_size", Kind::Multiple(32, 4096, 32), "640", "longer side of the detector's input, pixels"),
     key("detect.max_objects", Kind::Whole(1, 3000), "300", "most objects a picture"),
+    key(
+        "detect.objects",
+        Kind::Word(&["found", "whole", "found_or_whole"]),
+        "found",
+        "what is embedded: found objects, or the whole picture (no detector), or the picture where nothing is found",
+    ),
+    key(
+        "enroll.several",
+        Kind::Word(&["refuse", "largest", "all"]),
+        "refuse",
+        "an enrolment picture with several objects: quarantine it, take the largest, take all",
+    ),
     key("crop.padding", Kind::Number(0.0, 1.0), "0.05", "room around the box, share of its longer side"),
     key("crop.square", Kind::Flag, "true", "keep proportions, filling up to a square"),
     key("crop.mask_background", Kind::Flag, "false", "grey out what lies outside the mask"),

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::keys::{DEFAULT_WATCH, KEYS, Key, Kind};
 use super::{
-    Config, ConfigError, Crop, Detect, Device, DuplicatePolicy, Engine, Intake, Models, Precision, ThemeName,
-    VectorType, Watch, WatchBackend, WatchMode,
+    Config, ConfigError, Crop, Detect, Device, DuplicatePolicy, Engine, Intake, Models, Objects, Precision, Several,
+    ThemeName, VectorType, Watch, WatchBackend, WatchMode,
 };
 use crate::domain::{Thresholds, display_safe};
 
@@ -260,11 +260,13 @@ impl Values<'_> {
                 min_margin: self.number("decision.min_margin"),
             },
             detect: Detect {
+                objects: Self::word::<Objects>(self.value("detect.objects"))?,
                 confidence: self.number("detect.confidence"),
                 iou: self.number("detect.iou"),
                 image_size: self.whole("detect.image_size") as u32,
                 max_objects: self.whole("detect.max_objects") as u32,
             },
+            several: Self::word::<Several>(self.value("enroll.several"))?,
             crop: Crop {
                 padding: self.number("crop.padding"),
                 square: self.flag("crop.square"),

@@ -1,0 +1,1 @@
+//! The one interface: consoles and commands over a Unix socket. Its records are `domain::view`.
