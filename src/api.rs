@@ -1,1 +1,11 @@
-//! The one interface: consoles and commands over a Unix socket. Its records are `domain::view`.
+//! The one interface: consoles and commands over a Unix socket.
+//!
+//! [`serve`] answers from an engine, [`client`] asks. The records are those of `domain::view`.
+
+pub mod client;
+mod openapi;
+mod peer;
+mod routes;
+mod serve;
+
+pub use serve::{Serving, serve};

@@ -1,4 +1,17 @@
 //! Parse, run, map the error to an exit code.
-fn main() {
-    let _t = tch::Tensor::from_slice(&[1f32]);
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use sightline::cli::{self, Arguments};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match cli::run(arguments) {
+        Ok(outcome) => ExitCode::from(outcome.code()),
+        Err(error) => {
+            cli::complain(&error);
+            ExitCode::from(error.code())
+        }
+    }
 }

@@ -180,8 +180,9 @@ pub struct ImageDone {
     /// An earlier image that looks nearly the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub near_duplicate_of: Option<ImageId>,
-    /// The detector's weights (SHA-256 of the file).
-    pub detector: ImageId,
+    /// The detector's weights (SHA-256 of the file); none where whole pictures are embedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detector: Option<ImageId>,
     /// The embedder's fingerprint.
     pub embedder: Fingerprint,
     /// Every object, most confident first.

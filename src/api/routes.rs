@@ -1,0 +1,254 @@
+//! The routes: each one line from a request to the engine's method of the same name.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde::{Deserialize, Serialize};
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::BroadcastStream;
+
+use super::openapi;
+use super::peer::Peer;
+use crate::domain::view::{Event, Export, Failure, Import, Ingest, Intent, JournalQuery, Nothing, Relabel, Remove};
+use crate::domain::{ImageId, ItemId, ItemState, Label, SightingId};
+use crate::engine::{Engine, EngineError};
+
+type Shared = State<Arc<Engine>>;
+type Asker = Extension<Peer>;
+
+/// The largest picture that may be asked about, bytes.
+const PICTURE: usize = 256 << 20;
+
+pub(super) fn router(engine: Arc<Engine>) -> Router {
+    Router::new()
+        .route("/openapi.json", get(|| async { Json(openapi::document()) }))
+        .route("/v1/status", get(status))
+        .route("/v1/stats", get(|State(e): Shared| ask(e, |e| Ok(e.stats()))))
+        .route("/v1/events", get(events))
+        .route("/v1/queue/stats", get(|State(e): Shared| ask(e, |e| e.queue_stats())))
+        .route("/v1/queue/items", get(items))
+        .route("/v1/queue/items/{id}", get(|State(e): Shared, Path(id): Path<ItemId>| ask(e, move |e| e.item(&id))))
+        .route("/v1/queue/items/{id}/release", post(release))
+        .route("/v1/queue/items/{id}/discard", post(discard))
+        .route("/v1/queue/ingest", post(ingest))
+        .route("/v1/identify", post(identify).layer(DefaultBodyLimit::max(PICTURE)))
+        .route("/v1/gallery/stats", get(|State(e): Shared| ask(e, |e| e.gallery_stats())))
+        .route("/v1/gallery/labels", get(labels))
+        .route("/v1/gallery/sightings", get(sightings))
+        .route("/v1/gallery/sightings/{id}", get(sighting))
+        .route("/v1/gallery/sightings/{id}/neighbours", get(neighbours))
+        .route("/v1/gallery/sightings/{id}/crop", get(crop))
+        .route("/v1/gallery/relabel", post(relabel))
+        .route("/v1/gallery/remove", post(remove))
+        .route("/v1/gallery/import", post(import))
+        .route("/v1/gallery/export", post(export))
+        .route("/v1/gallery/reembed", post(reembed))
+        .route("/v1/journal/entries", get(entries))
+        .route("/v1/journal/entries/{sequence}", get(entry))
+        .route("/v1/journal/verify", post(journal_verify))
+        .route("/v1/db/verify", post(|State(e): Shared| ask(e, |e| e.db_verify())))
+        .route("/v1/db/stats", get(|State(e): Shared| ask(e, |e| e.db_stats())))
+        .route("/v1/images/{id}", get(original))
+        .route("/v1/images/{id}/picture", get(picture))
+        .fallback(|| async {
+            Refusal(EngineError::NotFound("there is no such address; GET /openapi.json lists them".into()))
+        })
+        .with_state(engine)
+}
+
+/// An engine's error as an answer.
+struct Refusal(EngineError);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match &self.0 {
+            EngineError::NotFound(_) => StatusCode::NOT_FOUND,
+            EngineError::BadRequest(_) => StatusCode::BAD_REQUEST,
+            EngineError::Refused(_) => StatusCode::CONFLICT,
+            EngineError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            EngineError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(Failure { code: self.0.code().into(), error: self.0.to_string() })).into_response()
+    }
+}
+
+/// Runs a method of the engine on a thread that may block, and answers with its result.
+async fn run<T: Send + 'static>(
+    engine: Arc<Engine>,
+    method: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, Refusal> {
+    let done = tokio::task::spawn_blocking(move || method(&engine)).await;
+    done.unwrap_or_else(|_| Err(EngineError::Failed("the engine gave up on this request; its log says why".into())))
+        .map_err(Refusal)
+}
+
+async fn ask<T: Serialize + Send + 'static>(
+    engine: Arc<Engine>,
+    method: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
+) -> Result<Json<T>, Refusal> {
+    run(engine, method).await.map(Json)
+}
+
+async fn status(State(engine): Shared, Extension(Peer(name)): Asker) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| Ok(e.status(&name))).await
+}
+
+/// A window on a list.
+#[derive(Deserialize)]
+struct Window {
+    state: Option<ItemState>,
+    filter: Option<String>,
+    label: Option<Label>,
+    after: Option<String>,
+    limit: Option<usize>,
+    #[serde(default)]
+    newest: bool,
+}
+
+impl Window {
+    /// Rows asked for, kept to what one answer may hold.
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(100).clamp(1, 1000)
+    }
+}
+
+async fn items(State(engine): Shared, Query(window): Query<Window>) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| {
+        e.items(window.state, window.after.clone().map(ItemId).as_ref(), window.limit(), window.newest)
+    })
+    .await
+}
+
+async fn labels(State(engine): Shared, Query(window): Query<Window>) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| e.labels(window.filter.as_deref(), window.after.as_deref(), window.limit())).await
+}
+
+async fn sightings(State(engine): Shared, Query(window): Query<Window>) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| {
+        let label =
+            window.label.as_ref().ok_or_else(|| EngineError::BadRequest("which label? add ?label=NAME".into()))?;
+        let after = window.after.as_deref().map(parse::<SightingId>).transpose()?;
+        e.sightings(label, after, window.limit())
+    })
+    .await
+}
+
+fn parse<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, EngineError> {
+    text.parse().map_err(EngineError::BadRequest)
+}
+
+async fn sighting(State(engine): Shared, Path(id): Path<SightingId>) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| e.sighting(id)).await
+}
+
+async fn neighbours(State(engine): Shared, Path(id): Path<SightingId>) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| e.neighbours(id)).await
+}
+
+async fn release(
+    State(engine): Shared,
+    Extension(Peer(name)): Asker,
+    Path(id): Path<ItemId>,
+    Json(intent): Json<Intent<Nothing>>,
+) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| e.release(&name, &id, &intent)).await
+}
+
+async fn discard(
+    State(engine): Shared,
+    Extension(Peer(name)): Asker,
+    Path(id): Path<ItemId>,
+    Json(intent): Json<Intent<Nothing>>,
+) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| e.discard(&name, &id, &intent)).await
+}
+
+macro_rules! intents {
+    ($($name:ident: $act:ty),*) => {$(
+        async fn $name(
+            State(engine): Shared,
+            Extension(Peer(name)): Asker,
+            Json(intent): Json<Intent<$act>>,
+        ) -> Result<impl IntoResponse, Refusal> {
+            ask(engine, move |e| e.$name(&name, &intent)).await
+        }
+    )*};
+}
+intents!(ingest: Ingest, relabel: Relabel, remove: Remove, import: Import, export: Export, reembed: Nothing);
+
+async fn identify(State(engine): Shared, picture: Bytes) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| e.identify(&picture)).await
+}
+
+async fn entries(State(engine): Shared, Query(query): Query<JournalQuery>) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| e.journal_query(&query)).await
+}
+
+async fn entry(State(engine): Shared, Path(sequence): Path<u64>) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| e.journal_entry(sequence)).await
+}
+
+/// `{"key": "…"}`: the public key that must have signed, from a copy kept elsewhere.
+#[derive(Default, Deserialize)]
+struct Trusted {
+    key: Option<String>,
+}
+
+async fn journal_verify(State(engine): Shared, trusted: Option<Json<Trusted>>) -> Result<impl IntoResponse, Refusal> {
+    let trusted = trusted.map(|Json(trusted)| trusted).unwrap_or_default();
+    ask(engine, move |e| e.journal_verify(trusted.key.as_deref())).await
+}
+
+/// How large a picture may be, and whether boxes are drawn on it.
+#[derive(Deserialize)]
+struct Size {
+    width: Option<u32>,
+    height: Option<u32>,
+    #[serde(default)]
+    plain: bool,
+}
+
+fn png(bytes: Vec<u8>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "image/png")], bytes)
+}
+
+async fn picture(
+    State(engine): Shared,
+    Path(id): Path<ImageId>,
+    Query(size): Query<Size>,
+) -> Result<impl IntoResponse, Refusal> {
+    run(engine, move |e| e.picture(id, (size.width, size.height), !size.plain)).await.map(png)
+}
+
+async fn crop(
+    State(engine): Shared,
+    Path(id): Path<SightingId>,
+    Query(size): Query<Size>,
+) -> Result<impl IntoResponse, Refusal> {
+    run(engine, move |e| e.crop(id, (size.width, size.height))).await.map(png)
+}
+
+async fn original(State(engine): Shared, Path(id): Path<ImageId>) -> Result<impl IntoResponse, Refusal> {
+    let (bytes, format) = run(engine, move |e| e.original(id)).await?;
+    let kind = if format == "jpg" { "image/jpeg".to_owned() } else { format!("image/{format}") };
+    Ok(([(header::CONTENT_TYPE, kind)], bytes))
+}
+
+/// A slow console misses events, never the engine a beat: what it missed is summed up by a fresh `changed`.
+async fn events(State(engine): Shared) -> impl IntoResponse {
+    let first = engine.changed();
+    let stream = BroadcastStream::new(engine.subscribe()).map(move |event| event.unwrap_or_else(|_| engine.changed()));
+    let stream = tokio_stream::once(first).chain(stream).map(|event: Event| {
+        let data = serde_json::to_string(&event).unwrap_or_default();
+        Ok::<_, Infallible>(axum::response::sse::Event::default().data(data))
+    });
+    Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+}

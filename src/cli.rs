@@ -1,0 +1,141 @@
+//! The command line: one thin file a group, from arguments through a room to text or JSON.
+//!
+//! Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 refused, 4 nothing found or abstained.
+
+mod arguments;
+mod database;
+mod demo;
+mod doctor;
+mod gallery;
+mod identify;
+mod init;
+mod journal;
+mod models;
+mod output;
+mod queue;
+mod see;
+mod serve;
+mod session;
+
+pub use arguments::Arguments;
+use arguments::Command;
+use output::Out;
+
+use crate::api::client::ClientError;
+use crate::config::ConfigError;
+use crate::engine::StartError;
+
+/// How a command ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// A check found something wrong; it has been said.
+    NotOk,
+    /// Nothing was found, or a probe was abstained on.
+    Nothing,
+}
+
+impl Outcome {
+    /// The exit code.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::NotOk => 1,
+            Self::Nothing => 4,
+        }
+    }
+}
+
+/// Why a command failed. The text says what happened, to what, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// It was tried and failed.
+    #[error("{0}")]
+    Failed(String),
+    /// Bad usage or a bad config.
+    #[error("{0}")]
+    Usage(String),
+    /// Not allowed as things stand.
+    #[error("{0}")]
+    Refused(String),
+    /// The thing asked about is not there.
+    #[error("{0}")]
+    NotFound(String),
+}
+
+impl CliError {
+    /// The exit code.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Refused(_) => 3,
+            Self::NotFound(_) => 4,
+        }
+    }
+
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        let text = error.to_string();
+        match error.code() {
+            "not_found" => Self::NotFound(text),
+            "refused" => Self::Refused(text),
+            "bad_request" => Self::Usage(text),
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+type Ended = Result<Outcome, CliError>;
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// [`CliError`], to be printed and mapped to an exit code by `main`.
+pub fn run(arguments: Arguments) -> Ended {
+    let workspace = std::path::absolute(&arguments.workspace).map_err(CliError::failed)?;
+    let mut out = Out::new(arguments.json);
+    let Some(command) = arguments.command else { return serve::console(&workspace) };
+    match command {
+        Command::Demo(demo) => demo::run(&mut out, &demo),
+        Command::Serve(serve) => serve::serve(&workspace, &serve),
+        Command::Init(init) => init::run(&mut out, &workspace, &init),
+        Command::See(see) => see::see(&mut out, &workspace, &see),
+        Command::Embed(embed) => see::embed(&mut out, &workspace, &embed),
+        Command::Ingest(ingest) => queue::ingest(&mut out, &workspace, &ingest),
+        Command::Enroll(enroll) => queue::enroll(&mut out, &workspace, &enroll),
+        Command::Identify(identify) => identify::run(&mut out, &workspace, &identify),
+        Command::Queue(queue) => queue::run(&mut out, &workspace, &queue),
+        Command::Gallery(gallery) => gallery::run(&mut out, &workspace, &gallery),
+        Command::Journal(journal) => journal::run(&mut out, &workspace, &journal),
+        Command::Db(db) => database::run(&mut out, &workspace, &db),
+        Command::Model(model) => models::run(&mut out, &workspace, &model),
+        Command::Doctor => doctor::run(&mut out, &workspace),
+    }
+}
+
+/// Prints an error for people, on stderr.
+#[allow(clippy::print_stderr, reason = "this is where errors reach people")]
+pub fn complain(error: &CliError) {
+    eprintln!("sightline: {error}");
+}

@@ -1,0 +1,92 @@
+//! The `model` group.
+
+use std::path::Path;
+
+use super::arguments::Model;
+use super::output::{Out, size};
+use super::{CliError, Ended, Outcome};
+use crate::vision::checkpoint::{self, CheckpointError};
+
+impl From<CheckpointError> for CliError {
+    fn from(error: CheckpointError) -> Self {
+        match &error {
+            CheckpointError::Name(_) => Self::Usage(error.to_string()),
+            CheckpointError::Taken { .. } => Self::Refused(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+pub(super) fn run(out: &mut Out, workspace: &Path, command: &Model) -> Ended {
+    match command {
+        Model::Inspect { file } => inspect(out, file),
+        Model::Import { file, name, licence, force } => import(out, workspace, file, name, licence.as_deref(), *force),
+        Model::List => list(out, workspace),
+    }
+}
+
+fn inspect(out: &mut Out, file: &Path) -> Ended {
+    let info = checkpoint::inspect(file)?;
+    if out.json {
+        out.value(&info)?;
+        return Ok(Outcome::Done);
+    }
+    out.line(format!("{}: {} ({})", file.display(), info.architecture, info.task))?;
+    out.line(format!("parameters  {} ({}), {}", info.parameters, info.dtype, size(info.bytes)))?;
+    if let Some(classes) = info.classes {
+        let names = info.names.unwrap_or_default();
+        let shown = names.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
+        let more = if names.len() > 8 { ", …" } else { "" };
+        out.line(format!("classes     {classes}: {shown}{more}"))?;
+    }
+    if let Some(dimensions) = info.dimensions {
+        out.line(format!("vectors     {dimensions} numbers"))?;
+    }
+    if let Some(batch_norm) = info.batch_norm {
+        out.line(format!("batch norm  {batch_norm}"))?;
+    }
+    out.line(format!("licence     {}", info.licence.unwrap_or_else(|| "not stated in the file".into())))?;
+    out.line(format!("sha256      {}", info.sha256))?;
+    Ok(Outcome::Done)
+}
+
+fn import(out: &mut Out, workspace: &Path, file: &Path, name: &str, licence: Option<&str>, force: bool) -> Ended {
+    let models = workspace.join("models");
+    if force {
+        // Looked at first: a file that cannot be read must not cost the model that is there.
+        checkpoint::inspect(file)?;
+        for part in [format!("{name}.safetensors"), format!("{name}.card.json")] {
+            let path = models.join(part);
+            if path.exists() {
+                std::fs::rename(&path, path.with_extension("replaced")).map_err(CliError::failed)?;
+            }
+        }
+    }
+    let card = checkpoint::import(file, &models, name, licence)?;
+    if out.json {
+        out.value(&card)?;
+    } else {
+        out.line(format!("models/{name}.safetensors: {} ({}), {} parameters", card.architecture, card.task, card.parameters))?;
+        out.line(format!("licence: {}", card.licence))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn list(out: &mut Out, workspace: &Path) -> Ended {
+    let models = checkpoint::list(&workspace.join("models"))?;
+    for model in &models {
+        if out.json {
+            out.value(model)?;
+            continue;
+        }
+        match (&model.card, &model.problem) {
+            (_, Some(problem)) => out.line(format!("{:<24} {problem}", model.name))?,
+            (Some(card), None) => out.line(format!("{:<24} {:<20} {}; {}", model.name, card.architecture, card.origin, card.licence))?,
+            (None, None) => out.line(format!("{:<24} no card; `sightline model inspect {}`", model.name, model.path.display()))?,
+        }
+    }
+    if models.is_empty() && !out.json {
+        out.line("no models yet; `sightline model import FILE --name NAME` adds one")?;
+    }
+    Ok(if models.is_empty() { Outcome::Nothing } else { Outcome::Done })
+}

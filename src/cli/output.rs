@@ -1,0 +1,57 @@
+//! Where results go: text for people or JSON for programs, on stdout, safe to show.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::CliError;
+use crate::domain::display_safe;
+
+/// The command's output.
+pub(super) struct Out {
+    pub(super) json: bool,
+    stdout: io::StdoutLock<'static>,
+}
+
+impl Out {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, stdout: io::stdout().lock() }
+    }
+
+    /// A line of text, whatever is in it made safe to show.
+    pub(super) fn line(&mut self, text: impl AsRef<str>) -> Result<(), CliError> {
+        self.raw(&display_safe(text.as_ref()))
+    }
+
+    /// A JSON value on a line.
+    pub(super) fn value(&mut self, value: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string(value).map_err(CliError::failed)?;
+        self.raw(&text)
+    }
+
+    fn raw(&mut self, text: &str) -> Result<(), CliError> {
+        match writeln!(self.stdout, "{text}").and_then(|()| self.stdout.flush()) {
+            // Whoever reads has seen enough (`| head`): that is no failure, and there is nothing more to say.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            other => other.map_err(CliError::failed),
+        }
+    }
+}
+
+/// A time in the local zone.
+pub(super) fn when(ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(ms)
+        .map_or_else(|| ms.to_string(), |time| time.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// Bytes for people.
+pub(super) fn size(bytes: u64) -> String {
+    let units = ["B", "KB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
+}

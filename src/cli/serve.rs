@@ -1,0 +1,97 @@
+//! `serve`, and the console that `sightline` alone opens.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::arguments::Serve;
+use super::session::{Own, Session};
+use super::{CliError, Ended, Outcome};
+use crate::config::Config;
+
+/// Logs go to rolling files, never to the terminal. The guard writes out what is pending when dropped.
+pub(super) fn log_to_files(config: &Config) -> Result<tracing_appender::non_blocking::WorkerGuard, CliError> {
+    let logs = config.database().join("logs");
+    std::fs::create_dir_all(&logs).map_err(|error| CliError::Failed(format!("cannot make {}: {error}", logs.display())))?;
+    let files = tracing_appender::rolling::Builder::new()
+        .rotation(tracing_appender::rolling::Rotation::DAILY)
+        .filename_prefix("sightline")
+        .filename_suffix("log")
+        .max_log_files(14)
+        .build(&logs)
+        .map_err(|error| CliError::Failed(format!("cannot write logs to {}: {error}", logs.display())))?;
+    let (writer, guard) = tracing_appender::non_blocking(files);
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SIGHTLINE_LOG").unwrap_or_else(|_| "info".into());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer).finish();
+    // A second call in one process (tests) keeps the first one's files.
+    drop(tracing::subscriber::set_global_default(subscriber));
+    let default_hook = std::panic::take_hook();
+    let to_terminal = std::io::stderr().is_terminal();
+    std::panic::set_hook(Box::new(move |info| {
+        tracing::error!(%info, backtrace = %std::backtrace::Backtrace::force_capture(), "panic");
+        if !to_terminal {
+            default_hook(info);
+        }
+    }));
+    Ok(guard)
+}
+
+/// Runs the engine until it is told to stop.
+pub(super) fn serve(workspace: &Path, arguments: &Serve) -> Ended {
+    let config = Config::load(workspace)?;
+    let _logs = log_to_files(&config)?;
+    let session = Session::with(config, Own::Watches, arguments.listen.as_deref())?;
+    if !session.is_own() {
+        let socket = session.config.socket();
+        session.close();
+        return Err(CliError::Refused(format!("an engine is running already; it answers at {}", socket.display())));
+    }
+    say(&session);
+    session.block_on(stop_signal())?;
+    session.close();
+    Ok(Outcome::Done)
+}
+
+#[allow(clippy::print_stderr, reason = "what a person who starts a server wants to see")]
+fn say(session: &Session) {
+    eprintln!("sightline: serving {} on {}", session.config.workspace.display(), session.config.socket().display());
+    if let Some(address) = session.address() {
+        eprintln!("sightline: answering programs on http://{address}");
+    }
+    for watch in &session.config.watch {
+        eprintln!("sightline: watching {}", watch.path.display());
+    }
+}
+
+/// Waits for SIGTERM, SIGINT or SIGHUP.
+async fn stop_signal() -> Result<(), CliError> {
+    let on = |kind| signal(kind).map_err(CliError::failed);
+    let (mut term, mut int, mut hup) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+        _ = hup.recv() => {}
+    }
+    Ok(())
+}
+
+/// Opens the console; starts an engine in this process if none is running.
+pub(super) fn console(workspace: &Path) -> Ended {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return Err(CliError::Usage("the console needs a terminal; without one, use `sightline serve` and the other commands (`sightline --help`)".into()));
+    }
+    let config = Config::load(workspace)?;
+    let _logs = log_to_files(&config)?;
+    let session = Session::with(config, Own::Watches, None)?;
+    let ended = run_console(&session);
+    session.close();
+    ended
+}
+
+/// Runs the console on a session's engine.
+pub(super) fn run_console(session: &Session) -> Ended {
+    let options = crate::console::Options { theme: session.config.theme, own_engine: session.is_own() };
+    session.block_on(crate::console::run(session.client.clone(), options)).map_err(CliError::failed)?;
+    Ok(Outcome::Done)
+}

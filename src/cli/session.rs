@@ -1,0 +1,110 @@
+//! A command's way to an engine: the one that runs, or one of its own for as long as it takes.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use super::CliError;
+use crate::api::client::{Client, ClientError};
+use crate::api::{Serving, serve};
+use crate::config::Config;
+use crate::engine::{self, Options, Running, StartError, load_models};
+
+/// A client, and the engine behind it if it is ours.
+pub(super) struct Session {
+    pub(super) client: Client,
+    pub(super) config: Config,
+    runtime: Runtime,
+    own: Option<(Running, Serving)>,
+}
+
+/// Whether a command's own engine works on what waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    /// It only answers.
+    Answers,
+    /// It works on the queue.
+    Works,
+    /// It works and watches folders: it is the workspace's engine.
+    Watches,
+}
+
+impl Session {
+    /// Attaches to the workspace's engine, or starts one.
+    pub(super) fn open(workspace: &Path, own: Own) -> Result<Self, CliError> {
+        let config = Config::load(workspace)?;
+        Self::with(config, own, None)
+    }
+
+    pub(super) fn with(config: Config, own: Own, listen: Option<&str>) -> Result<Self, CliError> {
+        if !config.workspace.is_dir() {
+            return Err(CliError::Usage(format!("there is no folder {}; `sightline init --workspace DIR` makes one", config.workspace.display())));
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(CliError::failed)?;
+        let client = Client::new(&config.socket());
+        for attempt in 0..20 {
+            if runtime.block_on(client.is_alive()) {
+                if own == Own::Watches && listen.is_some() {
+                    return Err(CliError::Refused("an engine is running already; stop it first to listen on another address".into()));
+                }
+                return Ok(Self { client, config, runtime, own: None });
+            }
+            let options = Options { watch: own == Own::Watches, work: own != Own::Answers, loader: Box::new(load_models) };
+            match engine::start(config.clone(), options) {
+                Ok(running) => {
+                    let served = runtime.block_on(serve(running.engine.clone(), &config.socket(), listen));
+                    let serving = match served {
+                        Ok(serving) => serving,
+                        Err(error) => {
+                            running.stop();
+                            return Err(CliError::Failed(format!("cannot listen on {}: {error}", listen.map_or_else(|| config.socket().display().to_string(), str::to_owned))));
+                        }
+                    };
+                    return Ok(Self { client, config, runtime, own: Some((running, serving)) });
+                }
+                // Somebody else's engine may be starting or stopping right now.
+                Err(StartError::InUse { .. }) if attempt < 19 => std::thread::sleep(Duration::from_millis(250)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(CliError::Failed("the workspace's engine neither answers nor ends".into()))
+    }
+
+    /// Whether the engine is this process's own.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// The address for programs, if the own engine listens on one.
+    pub(super) fn address(&self) -> Option<std::net::SocketAddr> {
+        self.own.as_ref().and_then(|(_, serving)| serving.address)
+    }
+
+    /// Asks the engine and waits.
+    pub(super) fn ask<T>(&self, question: impl Future<Output = Result<T, ClientError>>) -> Result<T, CliError> {
+        self.runtime.block_on(question).map_err(CliError::from)
+    }
+
+    /// Runs something on the session's runtime.
+    pub(super) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Ends an engine of our own in good order.
+    pub(super) fn close(self) {
+        if let Some((running, serving)) = self.own {
+            self.runtime.block_on(serving.stop());
+            running.stop();
+        }
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+
+    /// Asks, closes, and gives the answer.
+    pub(super) fn ask_and_close<T>(self, question: impl Future<Output = Result<T, ClientError>>) -> Result<T, CliError> {
+        let answer = self.ask(question);
+        self.close();
+        answer
+    }
+}

@@ -1,0 +1,26 @@
+//! The one owner of `database/`: joins the rooms, and runs a picture from its folder to the journal.
+//!
+//! Threads: one watches folders ([`crate::intake::watch`]), some archive and decode, one owns the
+//! models. Between them lie bounded queues; what does not fit waits in its folder. A picture's
+//! outcome is the journal entry that names it; before that entry is on the disk nothing is shown,
+//! and nothing that was dropped is removed.
+
+mod acts;
+mod core;
+mod error;
+mod gallery_acts;
+mod lane;
+mod meters;
+mod models;
+mod outcome;
+mod pictures;
+mod pipeline;
+mod prepare;
+mod queries;
+mod queue;
+mod start;
+
+pub use self::core::Engine;
+pub use error::EngineError;
+pub use models::{Loader, Models, crop_policy, load_models, runtime};
+pub use start::{Options, Running, StartError, set_projection_aside, start};

@@ -1,0 +1,192 @@
+//! The engine's state, and the one way in which anything becomes true.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::sync::broadcast;
+
+use super::EngineError;
+use super::lane::Lane;
+use super::meters::Meters;
+use super::pipeline::Question;
+use super::prepare::Prepared;
+use super::queue::Queue;
+use crate::archive::Archive;
+use crate::config::Config;
+use crate::domain::view::{Event, ModelStatus, QueueStats};
+use crate::domain::{Draft, Entry, Fact, Fingerprint};
+use crate::gallery::Gallery;
+use crate::intake::claim::Claims;
+use crate::intake::dedupe::{PerceptualHash, PerceptualIndex};
+use crate::journal::{Journal, Reader};
+use crate::store::Store;
+
+/// What the model thread says about itself.
+#[derive(Clone, Debug)]
+pub(super) struct ModelsState {
+    pub(super) detector: ModelStatus,
+    pub(super) embedder: ModelStatus,
+    pub(super) device: Option<String>,
+    pub(super) fingerprint: Option<Fingerprint>,
+}
+
+/// What only one thread at a time may touch: the journal, and the acts that were asked for already.
+pub(super) struct Truth {
+    pub(super) journal: Journal,
+    /// Answers by intent, so that an act that is sent twice is done once.
+    pub(super) intents: HashMap<String, serde_json::Value>,
+}
+
+/// The engine of a workspace. Its public methods are the interface's.
+pub struct Engine {
+    pub(super) config: Config,
+    pub(super) watching: bool,
+    pub(super) truth: Mutex<Truth>,
+    pub(super) reader: Reader,
+    pub(super) store: Store,
+    pub(super) gallery: RwLock<Gallery>,
+    pub(super) archive: Archive,
+    pub(super) claims: Arc<Claims>,
+    pub(super) quarantine: PathBuf,
+    pub(super) queue: Queue,
+    pub(super) lane: Lane<Prepared, Question>,
+    pub(super) meters: Meters,
+    pub(super) perceptual: RwLock<PerceptualIndex>,
+    pub(super) models: Mutex<ModelsState>,
+    pub(super) warnings: Mutex<Vec<String>>,
+    pub(super) halted: Mutex<Option<String>>,
+    pub(super) stopping: AtomicBool,
+    pub(super) dirty: AtomicBool,
+    pub(super) events: broadcast::Sender<Event>,
+}
+
+/// Locks what stays whole even if a holder panicked: plain values, replaced in one step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// Records facts: on the disk first, then in the views. When this returns they are true.
+    pub(super) fn commit(&self, drafts: Vec<Draft>) -> Result<Vec<Entry>, EngineError> {
+        let mut truth = self.truth.lock().map_err(|_| EngineError::Unavailable("the journal's holder failed; restart the engine".into()))?;
+        self.commit_locked(&mut truth, drafts)
+    }
+
+    pub(super) fn commit_locked(&self, truth: &mut Truth, drafts: Vec<Draft>) -> Result<Vec<Entry>, EngineError> {
+        if let Some(why) = lock(&self.halted).clone() {
+            return Err(EngineError::Unavailable(why));
+        }
+        let entries = truth.journal.append(drafts).map_err(|error| {
+            self.halt(format!("the journal cannot be written ({error}); nothing more is taken in. Make room or mend the disk, then restart"));
+            EngineError::Failed(error.to_string())
+        })?;
+        if let Err(error) = self.store.apply(&entries).map_err(EngineError::failed).and_then(|()| self.reflect(&entries)) {
+            // The facts are true; only a view is behind. A restart replays them.
+            self.halt(format!("a view of the journal cannot be kept up ({error}); nothing is lost: restart the engine to have it made anew"));
+        }
+        self.dirty.store(true, Ordering::Relaxed);
+        Ok(entries)
+    }
+
+    /// Brings what is held in memory up to the entries.
+    fn reflect(&self, entries: &[Entry]) -> Result<(), EngineError> {
+        let mut gallery = self.gallery.write().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries {
+            match entry.fact().map_err(EngineError::failed)? {
+                Fact::ImageDone(done) => {
+                    if let Some(hash) = PerceptualHash::from_hex(&done.perceptual) {
+                        self.perceptual.write().unwrap_or_else(PoisonError::into_inner).insert(hash, done.image);
+                    }
+                    for sighting in done.sightings {
+                        if let Some(enrolled) = sighting.enrolled {
+                            let id = crate::domain::SightingId { image: done.image, index: sighting.index };
+                            gallery.admit(id, enrolled.label, enrolled.fingerprint, &enrolled.vectors).map_err(EngineError::failed)?;
+                        }
+                    }
+                }
+                Fact::GalleryImported { sighting, enrolled, .. } | Fact::GalleryReembedded { sighting, enrolled } => {
+                    gallery.admit(sighting, enrolled.label, enrolled.fingerprint, &enrolled.vectors).map_err(EngineError::failed)?;
+                }
+                Fact::GalleryRelabelled { sighting, label } => drop(gallery.relabel(sighting, label)),
+                Fact::GalleryRemoved { sighting } => drop(gallery.remove(sighting)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops taking work; what runs ends, nothing is acknowledged any more.
+    pub(super) fn halt(&self, why: String) {
+        tracing::error!(%why, "halted");
+        let mut halted = lock(&self.halted);
+        if halted.is_none() {
+            self.tell(Event::Warning { text: why.clone() });
+            *halted = Some(why);
+        }
+    }
+
+    /// Whether work should be left alone: stopping, or halted.
+    pub(super) fn is_idle(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed) || lock(&self.halted).is_some()
+    }
+
+    /// Remembers something that an operator should know, and tells the consoles.
+    pub(super) fn warn(&self, text: String) {
+        tracing::warn!("{text}");
+        let mut warnings = lock(&self.warnings);
+        if warnings.contains(&text) {
+            return;
+        }
+        if warnings.len() >= 100 {
+            warnings.remove(0);
+        }
+        warnings.push(text.clone());
+        self.tell(Event::Warning { text });
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        // No console is no error.
+        drop(self.events.send(event));
+    }
+
+    /// The engine's events from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// What a console needs to know that its views are old.
+    #[must_use]
+    pub fn changed(&self) -> Event {
+        Event::Changed { entries: self.reader.len(), queue: self.queue_stats().unwrap_or_default() }
+    }
+
+    /// Tells the consoles once if anything has changed since the last time.
+    pub(super) fn tell_if_changed(&self) {
+        if self.dirty.swap(false, Ordering::Relaxed) {
+            self.tell(self.changed());
+        }
+    }
+
+    /// Counts by state.
+    ///
+    /// # Errors
+    /// When the projection cannot be read.
+    pub fn queue_stats(&self) -> Result<QueueStats, EngineError> {
+        let counts = self.store.counts().map_err(EngineError::failed)?;
+        let (waiting, working) = self.queue.counts();
+        let count = |state| counts.get(&state).copied().unwrap_or(0);
+        use crate::domain::ItemState;
+        Ok(QueueStats {
+            waiting,
+            working,
+            done: count(ItemState::Done),
+            duplicate: count(ItemState::Duplicate),
+            quarantined: count(ItemState::Quarantined),
+            failed: count(ItemState::Failed),
+            discarded: count(ItemState::Discarded),
+        })
+    }
+}

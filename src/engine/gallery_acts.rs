@@ -1,0 +1,260 @@
+//! What operators do to the gallery.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::sync::mpsc::sync_channel;
+
+use super::core::{Engine, Truth};
+use super::pipeline::{Question, Vectors};
+use super::EngineError;
+use crate::archive::image_id;
+use crate::domain::view::{Changed, Export, Identified, Import, Intent, Nothing, Relabel, Remove, Which};
+use crate::domain::{
+    Detection, Draft, Embedding, Enrolled, Fact, Fingerprint, Label, RawPath, Rotation, SightingId,
+};
+use crate::intake::clean::{Limits, clean};
+use crate::store::SightingRecord;
+
+impl Engine {
+    /// Asks the model thread and waits for its answer.
+    fn question<T>(&self, question: impl FnOnce(std::sync::mpsc::SyncSender<Result<T, EngineError>>) -> Question) -> Result<T, EngineError> {
+        let (reply, answer) = sync_channel(1);
+        self.lane.put_question(question(reply)).map_err(|_| EngineError::Unavailable("the engine is busy or stopping; ask again".into()))?;
+        answer.recv().unwrap_or_else(|_| Err(EngineError::Unavailable("the engine is stopping".into())))
+    }
+
+    /// Asks the gallery about a picture; nothing is recorded.
+    ///
+    /// # Errors
+    /// When the picture is refused, or the models are not to be had.
+    pub fn identify(&self, bytes: &[u8]) -> Result<Identified, EngineError> {
+        let sha256 = image_id(bytes);
+        let picture = clean(bytes, &Limits::from(&self.config.intake)).map_err(|reject| EngineError::BadRequest(reject.to_string()))?.image;
+        let (width, height) = picture.dimensions();
+        let answers = self.question(|reply| Question::Identify { picture: Box::new(picture), reply })?;
+        Ok(Identified { sha256, width, height, answers })
+    }
+
+    /// Loads the models if need be and tells the fingerprint of the embedder.
+    pub(super) fn load_models(&self) -> Result<Fingerprint, EngineError> {
+        self.question(|reply| Question::Load { reply })
+    }
+
+    /// The live sightings an act is about.
+    fn chosen(&self, which: &Which) -> Result<Vec<(SightingId, SightingRecord)>, EngineError> {
+        match which {
+            Which::Sighting(id) => {
+                let record = self.store.sighting(id).map_err(EngineError::failed)?.filter(|record| !record.removed);
+                let record = record.ok_or_else(|| EngineError::NotFound(format!("no sighting {id} is enrolled")))?;
+                Ok(vec![(*id, record)])
+            }
+            Which::Label(label) => {
+                let (mut all, mut after) = (Vec::new(), None);
+                loop {
+                    let page = self.store.sightings(label, after.as_ref(), 1000).map_err(EngineError::failed)?;
+                    match page.last() {
+                        Some((last, _)) => after = Some(*last),
+                        None => break,
+                    }
+                    all.extend(page);
+                }
+                if all.is_empty() {
+                    return Err(EngineError::NotFound(format!("no label `{label}`; `sightline gallery list` shows them")));
+                }
+                Ok(all)
+            }
+        }
+    }
+
+    fn record_all(&self, truth: &mut Truth, drafts: Vec<Draft>) -> Result<Changed, EngineError> {
+        let sightings = drafts.len() as u64;
+        if !drafts.is_empty() {
+            self.commit_locked(truth, drafts)?;
+        }
+        Ok(Changed { sightings })
+    }
+
+    /// Gives a sighting, or every sighting of a label, another label.
+    ///
+    /// # Errors
+    /// When there is nothing of that name, or the act cannot be recorded.
+    pub fn relabel(&self, actor: &str, intent: &Intent<Relabel>) -> Result<Changed, EngineError> {
+        let reason = Self::reason(intent)?;
+        self.once(intent, |truth| {
+            let to = &intent.act.to;
+            let chosen = self.chosen(&intent.act.which)?;
+            let drafts = chosen.into_iter().filter(|(_, record)| record.label != *to).map(|(sighting, record)| Draft {
+                actor: actor.into(),
+                fact: Fact::GalleryRelabelled { sighting, label: to.clone() },
+                before: Some(serde_json::json!({ "label": record.label })),
+                reason: Some(reason.clone()),
+            });
+            self.record_all(truth, drafts.collect())
+        })
+    }
+
+    /// Takes a sighting, or every sighting of a label, out of the gallery. The vectors stay on disk, unused.
+    ///
+    /// # Errors
+    /// When there is nothing of that name, or the act cannot be recorded.
+    pub fn remove(&self, actor: &str, intent: &Intent<Remove>) -> Result<Changed, EngineError> {
+        let reason = Self::reason(intent)?;
+        self.once(intent, |truth| {
+            let drafts = self.chosen(&intent.act.which)?.into_iter().map(|(sighting, record)| Draft {
+                actor: actor.into(),
+                fact: Fact::GalleryRemoved { sighting },
+                before: Some(serde_json::json!({ "label": record.label })),
+                reason: Some(reason.clone()),
+            });
+            self.record_all(truth, drafts.collect())
+        })
+    }
+
+    /// Enrols a file of vectors: a PillTrack `.pkl` (names to vectors, made by the weights in use), or a
+    /// `.safetensors` that `gallery export` wrote.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or does not fit the weights in use.
+    pub fn import(&self, actor: &str, intent: &Intent<Import>) -> Result<Changed, EngineError> {
+        let path = intent.act.path.as_path();
+        let source = intent.act.path.clone();
+        let bytes = std::fs::read(path).map_err(|error| EngineError::NotFound(format!("cannot read {source}: {error}")))?;
+        let file = image_id(&bytes);
+        drop(bytes);
+        let sightings = if path.extension().is_some_and(|e| e == "safetensors") {
+            exported(path)?
+        } else {
+            // A pickle does not say which weights made its vectors: the operator vouches for those in use.
+            pickled(path, self.load_models()?)?
+        };
+        self.once(intent, |truth| {
+            let mut drafts = Vec::with_capacity(sightings.len());
+            {
+                let mut gallery = self.gallery.write().unwrap_or_else(PoisonError::into_inner);
+                for (index, (label, fingerprint, vectors)) in sightings.into_iter().enumerate() {
+                    let sighting = SightingId { image: file, index: index as u32 };
+                    if self.store.sighting(&sighting).map_err(EngineError::failed)?.is_some_and(|record| !record.removed) {
+                        continue; // imported before
+                    }
+                    let vectors = gallery.append(fingerprint, sighting, &vectors).map_err(EngineError::failed)?;
+                    let enrolled = Enrolled { label, fingerprint, vectors };
+                    drafts.push(Draft {
+                        actor: actor.into(),
+                        fact: Fact::GalleryImported { sighting, enrolled, source: source.clone() },
+                        before: None,
+                        reason: Some(intent.reason.clone()).filter(|reason| !reason.is_empty()),
+                    });
+                }
+                gallery.sync().map_err(EngineError::failed)?;
+            }
+            self.record_all(truth, drafts)
+        })
+    }
+
+    /// Writes the live gallery to a `.safetensors` file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn export(&self, _actor: &str, intent: &Intent<Export>) -> Result<Changed, EngineError> {
+        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
+        let sightings = gallery.export(intent.act.path.as_path()).map_err(EngineError::failed)?;
+        Ok(Changed { sightings: sightings as u64 })
+    }
+
+    /// Embeds every sighting anew that other weights than those in use have made.
+    ///
+    /// # Errors
+    /// When the models are not to be had, or an original is missing.
+    pub fn reembed(&self, actor: &str, intent: &Intent<Nothing>) -> Result<Changed, EngineError> {
+        let in_use = self.load_models()?;
+        let mut old = Vec::new();
+        self.store
+            .for_each_sighting(|id, record| {
+                if record.fingerprint != in_use {
+                    old.push((id, record));
+                }
+            })
+            .map_err(EngineError::failed)?;
+        let job = self.meters.job(format!("embedding {} sightings anew", old.len()), old.len() as u64);
+        let mut imported = 0;
+        let mut sightings = 0;
+        for (index, (id, record)) in old.into_iter().enumerate() {
+            if record.imported {
+                imported += 1;
+                continue;
+            }
+            if let Err(error) = self.reembed_one(actor, intent, id, &record) {
+                self.meters.job_failed(job, error.to_string());
+                return Err(error);
+            }
+            sightings += 1;
+            self.meters.progress(job, index as u64 + 1);
+        }
+        if imported > 0 {
+            self.warn(format!("{imported} imported sightings have no original to embed anew; import them again with vectors of the weights in use, or remove them"));
+        }
+        Ok(Changed { sightings })
+    }
+
+    fn reembed_one(&self, actor: &str, intent: &Intent<Nothing>, id: SightingId, record: &SightingRecord) -> Result<(), EngineError> {
+        let (picture, object) = self.seen_as(id)?;
+        let (fingerprint, vectors): Vectors =
+            self.question(|reply| Question::Embed { picture: Box::new(picture), object: Box::new(object), reply })?;
+        let vectors = {
+            let mut gallery = self.gallery.write().unwrap_or_else(PoisonError::into_inner);
+            let vectors = gallery.append(fingerprint, id, &vectors).map_err(EngineError::failed)?;
+            gallery.sync().map_err(EngineError::failed)?;
+            vectors
+        };
+        let enrolled = Enrolled { label: record.label.clone(), fingerprint, vectors };
+        self.commit(vec![Draft {
+            actor: actor.into(),
+            fact: Fact::GalleryReembedded { sighting: id, enrolled },
+            before: Some(serde_json::json!({ "fingerprint": record.fingerprint })),
+            reason: Some(intent.reason.clone()).filter(|reason| !reason.is_empty()),
+        }])?;
+        Ok(())
+    }
+
+    /// An enrolled object as it was seen: its upright picture and its detection.
+    pub(super) fn seen_as(&self, id: SightingId) -> Result<(image::RgbImage, Detection), EngineError> {
+        let record = self.store.image(&id.image).map_err(EngineError::failed)?;
+        let record = record.ok_or_else(|| EngineError::NotFound(format!("{id} has no original: it was imported")))?;
+        let entry = self.reader.entry(record.sequence).map_err(EngineError::failed)?;
+        let Fact::ImageDone(done) = entry.fact().map_err(EngineError::failed)? else {
+            return Err(EngineError::Failed(format!("entry {} does not describe {id}", record.sequence)));
+        };
+        let sighting = done.sightings.into_iter().find(|sighting| sighting.index == id.index);
+        let sighting = sighting.ok_or_else(|| EngineError::NotFound(format!("there is no object {} in {}", id.index, id.image.short())))?;
+        Ok((self.upright(id.image)?, sighting.detection))
+    }
+}
+
+type Imported = (Label, Fingerprint, Vec<(Rotation, Embedding)>);
+
+fn unit(values: Vec<f32>, what: impl std::fmt::Display) -> Result<Embedding, EngineError> {
+    Embedding::normalised(values).ok_or_else(|| EngineError::BadRequest(format!("{what}: a vector is empty, zero or not finite")))
+}
+
+/// Each vector of a pickle is a sighting of its own; which way it was turned is not known.
+fn pickled(path: &std::path::Path, fingerprint: Fingerprint) -> Result<Vec<Imported>, EngineError> {
+    let named = crate::vision::checkpoint::vectors::read_pickle(path).map_err(|error| EngineError::BadRequest(error.to_string()))?;
+    let mut imported = Vec::new();
+    for (name, vectors) in named {
+        let label = Label::new(&name).map_err(|why| EngineError::BadRequest(format!("{}: {why}", RawPath(path.to_owned()))))?;
+        for values in vectors {
+            imported.push((label.clone(), fingerprint, vec![(Rotation::R0, unit(values, &label)?)]));
+        }
+    }
+    Ok(imported)
+}
+
+fn exported(path: &std::path::Path) -> Result<Vec<Imported>, EngineError> {
+    let rows = crate::gallery::read_export(path).map_err(|error| EngineError::BadRequest(error.to_string()))?;
+    let mut sightings: BTreeMap<(SightingId, Label, Fingerprint), Vec<(Rotation, Embedding)>> = BTreeMap::new();
+    for row in rows {
+        let vector = unit(row.vector, &row.label)?;
+        sightings.entry((row.sighting, row.label, row.fingerprint)).or_default().push((row.rotation, vector));
+    }
+    Ok(sightings.into_iter().map(|((_, label, fingerprint), vectors)| (label, fingerprint, vectors)).collect())
+}

@@ -1,0 +1,180 @@
+//! The models of a workspace: loaded when first needed, by the thread that owns them.
+
+use std::path::Path;
+
+use image::RgbImage;
+
+use crate::config::{self, Config, Objects};
+use crate::domain::{BoundingBox, Detection, Embedding, Fingerprint, ImageId, Rotation};
+use crate::vision::{self, CropPolicy, Detect, DetectOptions, Embed, VisionError, checkpoint};
+
+/// The loaded models and how they are used.
+pub struct Models {
+    /// None where whole pictures are embedded.
+    pub detector: Option<Box<dyn Detect>>,
+    /// SHA-256 of the detector's file.
+    pub detector_id: Option<ImageId>,
+    /// The embedder.
+    pub embedder: Box<dyn Embed>,
+    /// The processor, in words.
+    pub device: String,
+    /// What the cards say of both, in words.
+    pub details: [String; 2],
+    /// Whether the cards say that they were never trained.
+    pub untrained: [bool; 2],
+}
+
+/// Makes the models; run on the thread that will own them.
+pub type Loader = Box<dyn Fn(&Config) -> Result<Models, String> + Send>;
+
+/// Where the networks run, in the vision room's terms.
+///
+/// # Errors
+/// When a CUDA device was asked for and is not there.
+pub fn runtime(config: &Config) -> Result<vision::Runtime, VisionError> {
+    let choice = match config.device {
+        config::Device::Auto => vision::DeviceChoice::Auto,
+        config::Device::Cpu => vision::DeviceChoice::Cpu,
+        config::Device::Cuda(number) => vision::DeviceChoice::Cuda(number),
+    };
+    let precision = match config.precision {
+        config::Precision::Auto => vision::Precision::Auto,
+        config::Precision::Fp32 => vision::Precision::Fp32,
+        config::Precision::Bf16 => vision::Precision::Bf16,
+        config::Precision::Fp16 => vision::Precision::Fp16,
+    };
+    let threads = u16::try_from(config.engine.model_threads).ok().filter(|threads| *threads > 0);
+    vision::Runtime::open(choice, precision, threads)
+}
+
+/// Loads the weights that the config names.
+///
+/// # Errors
+/// One sentence: which file, what is wrong, what to do.
+pub fn load_models(config: &Config) -> Result<Models, String> {
+    let runtime = runtime(config).map_err(|e| e.to_string())?;
+    let policy = crop_policy(&config.crop);
+    let (detector, detector_id, detector_detail, detector_untrained) = if config.detect.objects == Objects::Whole {
+        (None, None, "not used: detect.objects is whole".to_owned(), false)
+    } else {
+        let path = present(&config.models.detector, "models.detector")?;
+        let said = |error: VisionError| format!("models.detector: {}: {error}", path.display());
+        let info = checkpoint::inspect(path).map_err(|error| error.to_string())?;
+        let loaded = vision::Detector::load(path, runtime).map_err(said)?;
+        (Some(Box::new(loaded) as Box<dyn Detect>), Some(info.sha256), info.architecture, is_untrained(path))
+    };
+    let path = present(&config.models.embedder, "models.embedder")?;
+    let said = |error: VisionError| format!("models.embedder: {}: {error}", path.display());
+    let info = checkpoint::inspect(path).map_err(|error| error.to_string())?;
+    let embedder = vision::Embedder::load(path, policy, runtime).map_err(said)?;
+    Ok(Models {
+        detector,
+        detector_id,
+        embedder: Box::new(embedder),
+        device: runtime.describe(),
+        details: [detector_detail, info.architecture],
+        untrained: [detector_untrained, is_untrained(path)],
+    })
+}
+
+/// Whether the card beside a model's file says that it was never trained.
+#[must_use]
+pub fn is_untrained(path: &Path) -> bool {
+    let card = std::fs::read(path.with_extension("card.json")).ok();
+    let card = card.and_then(|text| serde_json::from_slice::<checkpoint::Card>(&text).ok());
+    card.is_some_and(|card| card.origin.contains("untrained"))
+}
+
+fn present<'a>(path: &'a Path, key: &str) -> Result<&'a Path, String> {
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(format!(
+        "{key}: there are no weights at {}; put some there with `sightline model import FILE --name {}`, or name others in config.yaml",
+        path.display(),
+        path.file_stem().unwrap_or_default().to_string_lossy()
+    ))
+}
+
+/// The crop settings in the vision room's terms.
+#[must_use]
+pub fn crop_policy(crop: &config::Crop) -> CropPolicy {
+    CropPolicy {
+        padding: crop.padding,
+        square: crop.square,
+        mask_background: crop.mask_background,
+        input_size: crop.image_size,
+    }
+}
+
+/// The detector's settings in the vision room's terms.
+#[must_use]
+pub fn detect_options(detect: &config::Detect) -> DetectOptions {
+    DetectOptions {
+        confidence: f64::from(detect.confidence),
+        iou: f64::from(detect.iou),
+        limit: detect.max_objects as usize,
+        input_size: detect.image_size,
+    }
+}
+
+/// The whole picture as its only object.
+fn whole(image: &RgbImage) -> Detection {
+    let bounding_box = BoundingBox([0.0, 0.0, image.width() as f32, image.height() as f32]);
+    Detection { class: 0, name: "picture".into(), confidence: 1.0, bounding_box, mask: None }
+}
+
+impl Models {
+    /// What is to be embedded of each picture, by `detect.objects`.
+    ///
+    /// # Errors
+    /// When the detector fails.
+    pub fn objects(&self, config: &Config, images: &[&RgbImage]) -> Result<Vec<Vec<Detection>>, VisionError> {
+        let Some(detector) = &self.detector else {
+            return Ok(images.iter().map(|image| vec![whole(image)]).collect());
+        };
+        let mut found = detector.detect(images, &detect_options(&config.detect))?;
+        if config.detect.objects == Objects::FoundOrWhole {
+            for (objects, image) in found.iter_mut().zip(images) {
+                if objects.is_empty() {
+                    objects.push(whole(image));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The vector of an object as it lies.
+    ///
+    /// # Errors
+    /// When the embedder fails.
+    pub fn probes(&self, config: &Config, crops: &[(&RgbImage, &Detection)]) -> Result<Vec<Embedding>, VisionError> {
+        let policy = crop_policy(&config.crop);
+        let crops: Vec<RgbImage> = crops.iter().map(|(image, detection)| vision::crop(image, detection, &policy)).collect();
+        self.embed(config, &crops)
+    }
+
+    /// The vectors of an object in its four rotations.
+    ///
+    /// # Errors
+    /// When the embedder fails.
+    pub fn enrolments(&self, config: &Config, image: &RgbImage, object: &Detection) -> Result<Vec<(Rotation, Embedding)>, VisionError> {
+        let crop = vision::crop(image, object, &crop_policy(&config.crop));
+        let vectors = self.embed(config, &vision::rotations(&crop))?;
+        Ok(Rotation::ALL.into_iter().zip(vectors).collect())
+    }
+
+    fn embed(&self, config: &Config, crops: &[RgbImage]) -> Result<Vec<Embedding>, VisionError> {
+        let mut vectors = Vec::with_capacity(crops.len());
+        for batch in crops.chunks((config.engine.batch * 4).max(1)) {
+            vectors.extend(self.embedder.embed(batch)?);
+        }
+        Ok(vectors)
+    }
+
+    /// The embedder's fingerprint.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.embedder.fingerprint()
+    }
+}

@@ -1,0 +1,426 @@
+//! The whole ingest path, readable in one sitting: claim -> prepare -> triage -> see -> embed ->
+//! identify or enrol -> record. [`decode`] runs on the decoders' threads, [`run`] on the models'.
+
+use std::collections::HashSet;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use image::RgbImage;
+
+use super::core::{Engine, lock};
+use super::lane::Taken;
+use super::models::{Loader, Models};
+use super::outcome::Ended;
+use super::prepare::{Prepared, Ready, ms_since, prepare};
+use super::queue::Work;
+use super::EngineError;
+use crate::config::{DuplicatePolicy, Several};
+use crate::domain::view::ProbeAnswer;
+use crate::domain::{
+    AbstainReason, Decision, Detection, DuplicateKind, Embedding, Enrolled, Fact, Fingerprint, ImageDone, ImageId, Label, Mode,
+    Neighbour, QuarantineCode, Rotation, Sighting, SightingId, StageTimes, decide,
+};
+use crate::intake::clean::Reject;
+use crate::intake::dedupe::PerceptualHasher;
+
+/// Neighbours that are kept with an answer.
+const NEIGHBOURS: usize = 10;
+
+/// The vectors of an object by rotation, and the weights that made them.
+pub(super) type Vectors = (Fingerprint, Vec<(Rotation, Embedding)>);
+
+/// What is asked of the thread that owns the models.
+pub(super) enum Question {
+    /// Who is in this picture?
+    Identify { picture: Box<RgbImage>, reply: SyncSender<Result<Vec<ProbeAnswer>, EngineError>> },
+    /// An object's vectors, for embedding anew.
+    Embed { picture: Box<RgbImage>, object: Box<Detection>, reply: SyncSender<Result<Vectors, EngineError>> },
+    /// Load the models, so that their fingerprint is known.
+    Load { reply: SyncSender<Result<Fingerprint, EngineError>> },
+}
+
+/// A picture that goes through the models.
+struct Seen {
+    work: Work,
+    image: ImageId,
+    ready: Ready,
+    near: Option<ImageId>,
+    objects: Vec<Detection>,
+    ms: StageTimes,
+}
+
+/// Takes claims, prepares them, hands them on; ends when the queue is closed.
+pub(super) fn decode(engine: &Arc<Engine>) {
+    let hasher = PerceptualHasher::default();
+    while let Some(work) = engine.queue.take() {
+        if engine.is_idle() {
+            engine.queue.put_back(work, Some(Duration::from_secs(1)));
+            continue;
+        }
+        match prepare(engine, &hasher, work) {
+            Ok(prepared) => {
+                if let Err(prepared) = engine.lane.put_picture(prepared) {
+                    engine.queue.put_back(prepared.work, None);
+                }
+            }
+            Err((work, error)) => engine.try_again(work, error),
+        }
+    }
+}
+
+/// Owns the models; ends when the lane is closed.
+pub(super) fn run(engine: &Arc<Engine>, loader: &Loader) {
+    let mut models = Loaded { loader, models: None, failed: None };
+    loop {
+        match engine.lane.take(engine.config.engine.batch, Duration::from_millis(500)) {
+            Taken::Question(question) => answer(engine, &mut models, question),
+            Taken::Pictures(batch) => batch_through(engine, &mut models, batch),
+            Taken::Idle => {}
+            Taken::Closed => return,
+        }
+    }
+}
+
+/// The models once they are loaded; a failure is not tried again for a while.
+struct Loaded<'a> {
+    loader: &'a Loader,
+    models: Option<Models>,
+    failed: Option<(Instant, String)>,
+}
+
+impl Loaded<'_> {
+    fn get(&mut self, engine: &Engine) -> Result<&Models, String> {
+        if self.models.is_none() {
+            if let Some((at, error)) = &self.failed
+                && at.elapsed() < Duration::from_secs(10)
+            {
+                return Err(error.clone());
+            }
+            match (self.loader)(&engine.config) {
+                Ok(models) => {
+                    engine.models_loaded(&models);
+                    self.failed = None;
+                    self.models = Some(models);
+                }
+                Err(error) => {
+                    engine.models_failed(&error);
+                    self.failed = Some((Instant::now(), error));
+                }
+            }
+        }
+        let failed = &self.failed;
+        self.models.as_ref().ok_or_else(|| failed.as_ref().map_or_else(String::new, |(_, error)| error.clone()))
+    }
+}
+
+fn batch_through(engine: &Arc<Engine>, models: &mut Loaded<'_>, batch: Vec<Prepared>) {
+    engine.meters.batch(batch.len());
+    let mut ended = Vec::new();
+    let mut seen = Vec::new();
+    let mut names = HashSet::new();
+    for prepared in batch {
+        engine.meters.latency(0, prepared.archive_ms);
+        engine.meters.latency(1, prepared.decode_ms);
+        // The same bytes twice in a batch: the second waits until the first is recorded.
+        if !names.insert(prepared.image) {
+            engine.queue.put_back(prepared.work, Some(Duration::from_millis(50)));
+            continue;
+        }
+        match triage(engine, prepared) {
+            Ok(Fate::Ended(end)) => ended.push(end),
+            Ok(Fate::See(picture)) => seen.push(*picture),
+            Err((work, error)) => engine.try_again(work, error),
+        }
+    }
+    if !seen.is_empty() {
+        match models.get(engine) {
+            Ok(models) => see_all(engine, models, seen, &mut ended),
+            // Without models the pictures wait: that is no fault of theirs.
+            Err(_) => seen.into_iter().for_each(|s| engine.queue.put_back(s.work, Some(Duration::from_secs(10)))),
+        }
+    }
+    let began = Instant::now();
+    engine.end(ended);
+    engine.meters.latency(5, ms_since(began));
+}
+
+enum Fate {
+    Ended(Ended),
+    See(Box<Seen>),
+}
+
+/// Decides what needs no model: rejects, duplicates, contradictions.
+fn triage(engine: &Engine, prepared: Prepared) -> Result<Fate, (Work, String)> {
+    let Prepared { work, image, result, archive_ms, decode_ms } = prepared;
+    let ready = match result {
+        Ok(ready) => ready,
+        Err(reject) => return engine.quarantine(work, image, reject).map(Fate::Ended),
+    };
+    let (intake, released) = (&engine.config.intake, work.claim.released);
+    match engine.known(image, &work.claim.facts.mode) {
+        Err(error) => return Err((work, error.to_string())),
+        Ok(Known::New) => {}
+        Ok(Known::Enrolled(label)) => {
+            let sentence = format!("the same picture is enrolled as `{label}`; if that is wrong, relabel or remove it first");
+            return engine.quarantine(work, image, Reject::new(QuarantineCode::NotEnrollable, sentence)).map(Fate::Ended);
+        }
+        Ok(Known::Before) => match intake.exact_duplicates {
+            DuplicatePolicy::Keep => {}
+            DuplicatePolicy::Flag if !released => {
+                let sentence = format!("the same bytes as {}; intake.exact_duplicates is flag", image.short());
+                return engine.quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence)).map(Fate::Ended);
+            }
+            _ => return Ok(Fate::Ended(Engine::duplicate(work, image, image, DuplicateKind::Exact))),
+        },
+    }
+    let near = engine.perceptual.read().unwrap_or_else(PoisonError::into_inner).nearest(ready.perceptual, intake.near_distance);
+    let near = near.map(|(of, _)| of).filter(|of| *of != image);
+    match (near, intake.near_duplicates) {
+        (Some(of), DuplicatePolicy::Skip) if !released => {
+            return Ok(Fate::Ended(Engine::duplicate(work, image, of, DuplicateKind::Near)));
+        }
+        (Some(of), DuplicatePolicy::Flag) if !released => {
+            let sentence = format!("it looks nearly the same as {}; intake.near_duplicates is flag", of.short());
+            return engine.quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence)).map(Fate::Ended);
+        }
+        _ => {}
+    }
+    let ms = StageTimes { archive: archive_ms, decode: decode_ms, ..StageTimes::default() };
+    Ok(Fate::See(Box::new(Seen { work, image, ready, near, objects: Vec::new(), ms })))
+}
+
+/// What is known of a picture's bytes.
+enum Known {
+    New,
+    Before,
+    /// Enrolled, under another label than the one it is dropped for now.
+    Enrolled(Label),
+}
+
+impl Engine {
+    fn known(&self, image: ImageId, mode: &Mode) -> Result<Known, EngineError> {
+        let Some(record) = self.store.image(&image).map_err(EngineError::failed)? else { return Ok(Known::New) };
+        let Mode::Enroll(label) = mode else { return Ok(Known::Before) };
+        for index in 0..record.sightings {
+            let sighting = self.store.sighting(&SightingId { image, index }).map_err(EngineError::failed)?;
+            if let Some(sighting) = sighting.filter(|s| !s.removed) {
+                return Ok(if sighting.label == *label { Known::Before } else { Known::Enrolled(sighting.label) });
+            }
+        }
+        // Seen as a probe only, or taken out of the gallery since: enrolling it is something new.
+        Ok(Known::New)
+    }
+}
+
+/// Runs pictures through the models; what fails is tried again alone.
+fn see_all(engine: &Arc<Engine>, models: &Models, mut seen: Vec<Seen>, ended: &mut Vec<Ended>) {
+    let began = Instant::now();
+    let pictures: Vec<&RgbImage> = seen.iter().map(|s| &s.ready.picture).collect();
+    match models.objects(&engine.config, &pictures) {
+        Ok(objects) => {
+            let each = ms_since(began) / seen.len() as f32;
+            for (picture, objects) in seen.iter_mut().zip(objects) {
+                picture.objects = objects;
+                picture.ms.detect = each;
+                engine.meters.latency(2, each);
+            }
+        }
+        Err(error) if seen.len() == 1 => {
+            seen.into_iter().for_each(|s| engine.try_again(s.work, error.to_string()));
+            return;
+        }
+        Err(_) => {
+            seen.into_iter().for_each(|one| see_all(engine, models, vec![one], ended));
+            return;
+        }
+    }
+    for picture in seen {
+        // A stop does not wait for a whole batch; what is left is worked on after the restart.
+        if engine.lane.is_closed() {
+            engine.queue.put_back(picture.work, None);
+            continue;
+        }
+        let work = picture.work.clone();
+        let done = match work.claim.facts.mode.clone() {
+            Mode::Enroll(label) => enrol(engine, models, picture, &label),
+            Mode::Identify | Mode::Unlabelled => identify(engine, models, picture),
+        };
+        match done {
+            Ok(end) => ended.push(end),
+            Err(error) => engine.try_again(work, error),
+        }
+    }
+    // Vectors lie on the disk before the entry that names them.
+    let synced = engine.gallery.write().unwrap_or_else(PoisonError::into_inner).sync();
+    if let Err(error) = synced {
+        std::mem::take(ended).into_iter().for_each(|end| engine.try_again(end.work, error.to_string()));
+    }
+}
+
+fn identify(engine: &Engine, models: &Models, mut seen: Seen) -> Result<Ended, String> {
+    let (answers, embed, search) = ask(engine, models, &seen.ready.picture, &seen.objects).map_err(|e| e.to_string())?;
+    (seen.ms.embed, seen.ms.search) = (embed, search);
+    let sightings = answers.into_iter().enumerate().filter_map(|(index, answer)| {
+        engine.meters.decision(&answer.decision);
+        Some(Sighting { index: index as u32, detection: answer.detection?, decision: Some(answer.decision), enrolled: None })
+    });
+    let sightings = sightings.collect();
+    Ok(done(models, seen, sightings))
+}
+
+/// The answers for the objects of a picture; one abstention where there are none. With the milliseconds spent.
+fn ask(engine: &Engine, models: &Models, picture: &RgbImage, objects: &[Detection]) -> Result<(Vec<ProbeAnswer>, f32, f32), EngineError> {
+    if objects.is_empty() {
+        let none = ProbeAnswer { detection: None, decision: Decision::abstain(AbstainReason::NoObject), neighbours: Vec::new() };
+        return Ok((vec![none], 0.0, 0.0));
+    }
+    let began = Instant::now();
+    let crops: Vec<(&RgbImage, &Detection)> = objects.iter().map(|object| (picture, object)).collect();
+    let probes = models.probes(&engine.config, &crops).map_err(EngineError::failed)?;
+    let embed = ms_since(began);
+    engine.meters.latency(3, embed);
+    let began = Instant::now();
+    let mut answers = Vec::with_capacity(objects.len());
+    for (object, probe) in objects.iter().zip(&probes) {
+        let neighbours = engine.nearest(models.fingerprint(), probe)?;
+        let decision = decide(&neighbours, engine.config.decision);
+        answers.push(ProbeAnswer { detection: Some(object.clone()), decision, neighbours });
+    }
+    let search = ms_since(began);
+    engine.meters.latency(4, search);
+    Ok((answers, embed, search))
+}
+
+impl Engine {
+    /// The nearest enrolled sightings, far enough down the list to hold a second label.
+    pub(super) fn nearest(&self, fingerprint: Fingerprint, probe: &Embedding) -> Result<Vec<Neighbour>, EngineError> {
+        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
+        let mut wanted = NEIGHBOURS;
+        loop {
+            let neighbours = gallery.search(fingerprint, probe, wanted).map_err(|error| EngineError::Refused(error.to_string()))?;
+            // The margin is to the next label: where one label fills the list, look further.
+            let one_label = neighbours.iter().all(|n| n.label == neighbours[0].label);
+            if !one_label || neighbours.len() < wanted {
+                let second = neighbours.iter().find(|n| n.label != neighbours[0].label).cloned();
+                let mut kept: Vec<Neighbour> = neighbours.into_iter().take(NEIGHBOURS).collect();
+                if let Some(second) = second
+                    && !kept.contains(&second)
+                {
+                    kept.push(second);
+                }
+                return Ok(kept);
+            }
+            wanted *= 4;
+        }
+    }
+}
+
+fn enrol(engine: &Engine, models: &Models, mut seen: Seen, label: &Label) -> Result<Ended, String> {
+    let objects = std::mem::take(&mut seen.objects);
+    let refuse = |seen: Seen, sentence: String| {
+        let reject = Reject::new(QuarantineCode::NotEnrollable, sentence);
+        engine.quarantine(seen.work, seen.image, reject).map_err(|(_, error)| error)
+    };
+    let chosen = match (objects.len(), engine.config.several) {
+        (0, _) => return refuse(seen, "no object was found in it; take another picture, or set detect.objects".into()),
+        (1, _) | (_, Several::All) => objects,
+        (_, Several::Largest) => objects.into_iter().max_by(|a, b| area(a).total_cmp(&area(b))).into_iter().collect(),
+        (n, Several::Refuse) => return refuse(seen, format!("{n} objects were found in it; which one is `{label}`? See enroll.several")),
+    };
+    let began = Instant::now();
+    let mut sightings = Vec::with_capacity(chosen.len());
+    for (index, detection) in chosen.into_iter().enumerate() {
+        let index = index as u32;
+        let vectors = models.enrolments(&engine.config, &seen.ready.picture, &detection).map_err(|e| e.to_string())?;
+        let id = SightingId { image: seen.image, index };
+        let mut gallery = engine.gallery.write().unwrap_or_else(PoisonError::into_inner);
+        let vectors = gallery.append(models.fingerprint(), id, &vectors).map_err(|e| e.to_string())?;
+        let enrolled = Enrolled { label: label.clone(), fingerprint: models.fingerprint(), vectors };
+        sightings.push(Sighting { index, detection, decision: None, enrolled: Some(enrolled) });
+    }
+    seen.ms.embed = ms_since(began);
+    engine.meters.latency(3, seen.ms.embed);
+    engine.meters.enrolled(sightings.len() as u64);
+    Ok(done(models, seen, sightings))
+}
+
+fn area(detection: &Detection) -> f32 {
+    detection.bounding_box.width() * detection.bounding_box.height()
+}
+
+fn done(models: &Models, seen: Seen, sightings: Vec<Sighting>) -> Ended {
+    let Seen { work, image, ready, near, ms, .. } = seen;
+    let fact = Fact::ImageDone(Box::new(ImageDone {
+        file: work.claim.facts.clone(),
+        image,
+        format: ready.format.into(),
+        width: ready.picture.width(),
+        height: ready.picture.height(),
+        orientation: ready.orientation,
+        perceptual: ready.perceptual.to_hex(),
+        near_duplicate_of: near,
+        detector: models.detector_id,
+        embedder: models.fingerprint(),
+        sightings,
+        ms,
+    }));
+    Ended { work, fact }
+}
+
+/// Answers somebody who waits; where they have gone away meanwhile, nothing is lost.
+fn answer(engine: &Engine, models: &mut Loaded<'_>, question: Question) {
+    let models = models.get(engine).map_err(EngineError::Unavailable);
+    match question {
+        Question::Identify { picture, reply } => {
+            let answers = models.and_then(|models| {
+                let objects = models.objects(&engine.config, &[&picture]).map_err(EngineError::failed)?;
+                let objects = objects.into_iter().next().unwrap_or_default();
+                ask(engine, models, &picture, &objects).map(|(answers, ..)| answers)
+            });
+            drop(reply.send(answers));
+        }
+        Question::Embed { picture, object, reply } => {
+            let vectors = models.and_then(|models| {
+                let vectors = models.enrolments(&engine.config, &picture, &object).map_err(EngineError::failed)?;
+                Ok((models.fingerprint(), vectors))
+            });
+            drop(reply.send(vectors));
+        }
+        Question::Load { reply } => drop(reply.send(models.map(Models::fingerprint))),
+    }
+}
+
+impl Engine {
+    fn models_loaded(&self, models: &Models) {
+        let mut state = lock(&self.models);
+        state.device = Some(models.device.clone());
+        state.fingerprint = Some(models.fingerprint());
+        let [detector, embedder] = &models.details;
+        for (status, detail, untrained) in
+            [(0, detector, models.untrained[0]), (1, embedder, models.untrained[1])]
+        {
+            let status = if status == 0 { &mut state.detector } else { &mut state.embedder };
+            status.state = "loaded".into();
+            status.detail.clone_from(detail);
+            status.untrained = untrained;
+        }
+        drop(state);
+        if models.untrained.iter().any(|untrained| *untrained) {
+            self.warn("the weights in use were never trained: they show how sightline works, their answers mean nothing for real packs".into());
+        }
+        self.dirty.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn models_failed(&self, error: &str) {
+        let mut state = lock(&self.models);
+        for status in [&mut state.detector, &mut state.embedder] {
+            if status.state != "loaded" {
+                status.state = if status.path.as_path().is_file() { "failed".into() } else { "missing".into() };
+                status.detail = error.to_owned();
+            }
+        }
+        drop(state);
+        self.warn(format!("the models cannot be loaded, so pictures wait: {error}"));
+    }
+}

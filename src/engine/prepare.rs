@@ -1,0 +1,93 @@
+//! The first half of a picture's way: read, name, decode, check. Runs on the decoders' threads.
+
+use std::fs;
+use std::time::Instant;
+
+use image::RgbImage;
+
+use super::core::Engine;
+use super::queue::Work;
+use crate::archive::image_id;
+use crate::domain::{ImageId, Mode, QuarantineCode};
+use crate::intake::clean::{Clean, Limits, Reject, clean};
+use crate::intake::dedupe::{PerceptualHash, PerceptualHasher};
+
+/// A picture ready for the models, or the reason why it is not.
+pub(super) struct Prepared {
+    pub(super) work: Work,
+    pub(super) image: ImageId,
+    pub(super) result: Result<Ready, Reject>,
+    pub(super) archive_ms: f32,
+    pub(super) decode_ms: f32,
+}
+
+pub(super) struct Ready {
+    pub(super) picture: RgbImage,
+    pub(super) format: &'static str,
+    pub(super) orientation: u8,
+    pub(super) perceptual: PerceptualHash,
+}
+
+pub(super) fn ms_since(instant: Instant) -> f32 {
+    instant.elapsed().as_secs_f32() * 1000.0
+}
+
+/// Reads and checks a claimed file; what passes is in the archive when this returns.
+///
+/// # Errors
+/// A sentence, when the disk fails: a reason to try again, not one against the picture.
+pub(super) fn prepare(engine: &Engine, hasher: &PerceptualHasher, work: Work) -> Result<Prepared, (Work, String)> {
+    let began = Instant::now();
+    let data = &work.claim.data;
+    let length = match fs::metadata(data) {
+        Ok(meta) => meta.len(),
+        Err(error) => return Err((work.clone(), format!("cannot look at {}: {error}", data.display()))),
+    };
+    if length > engine.config.intake.max_file_bytes {
+        return match hash_large(data) {
+            Ok(image) => {
+                let sentence = format!("{} MB; intake.max_file_mb is {}", length >> 20, engine.config.intake.max_file_bytes >> 20);
+                let result = Err(Reject::new(QuarantineCode::TooManyBytes, sentence));
+                Ok(Prepared { work, image, result, archive_ms: ms_since(began), decode_ms: 0.0 })
+            }
+            Err(error) => Err((work.clone(), format!("cannot read {}: {error}", data.display()))),
+        };
+    }
+    let bytes = match fs::read(data) {
+        Ok(bytes) => bytes,
+        Err(error) => return Err((work.clone(), format!("cannot read {}: {error}", data.display()))),
+    };
+    let image = image_id(&bytes);
+    let mut archive_ms = ms_since(began);
+
+    let began = Instant::now();
+    let limits = Limits::from(&engine.config.intake);
+    let limits = if work.claim.released { limits.released() } else { limits };
+    let mut result = clean(&bytes, &limits).map(|Clean { image, format, orientation }| Ready {
+        perceptual: hasher.hash(&image),
+        picture: image,
+        format: format.extension(),
+        orientation,
+    });
+    if work.claim.facts.mode == Mode::Unlabelled && result.is_ok() {
+        let sentence = "it lies in an enroll folder but in no sub-folder whose name could be its label";
+        result = Err(Reject::new(QuarantineCode::NotEnrollable, sentence));
+    }
+    let decode_ms = ms_since(began);
+
+    if let Ok(ready) = &result {
+        let began = Instant::now();
+        if let Err(error) = engine.archive.put(image, ready.format, &bytes) {
+            return Err((work, error.to_string()));
+        }
+        archive_ms += ms_since(began);
+    }
+    Ok(Prepared { work, image, result, archive_ms, decode_ms })
+}
+
+fn hash_large(path: &std::path::Path) -> std::io::Result<ImageId> {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    std::io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+    Ok(ImageId(hasher.finalize().into()))
+}

@@ -1,0 +1,335 @@
+//! What the engine shows: windows on the queue, the gallery and the journal, and the proofs.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use super::core::{Engine, lock};
+use super::EngineError;
+use crate::domain::view::{
+    Answer, DbVerified, GalleryStats, Item, ItemDetail, JournalQuery, JournalVerified, LabelRow, SightingRow, Stats, Status,
+};
+use crate::domain::{
+    Decision, Entry, Fact, Fingerprint, ItemId, ItemState, Label, Mode, Neighbour, RawPath, SightingId, AbstainReason,
+};
+use crate::intake::claim::Claim;
+use crate::journal::{Filter, Trust};
+use crate::store::{ItemRecord, SightingRecord};
+
+fn mode_name(mode: &Mode) -> String {
+    match mode {
+        Mode::Identify => "identify".into(),
+        Mode::Enroll(label) => label.to_string(),
+        Mode::Unlabelled => "unlabelled".into(),
+    }
+}
+
+fn claim_row(claim: Claim, attempts: u32, working: bool) -> Item {
+    let reason = (attempts > 0).then(|| format!("try {} after a failure", attempts + 1));
+    Item {
+        id: claim.facts.item,
+        mode: mode_name(&claim.facts.mode),
+        path: claim.facts.path,
+        state: if working { ItemState::Working } else { ItemState::Waiting },
+        reason,
+        code: None,
+        sha256: None,
+        sightings: None,
+        answer: None,
+        arrived_ms: claim.facts.arrived_ms,
+        updated_ms: claim.facts.arrived_ms,
+        ms: None,
+        sequence: None,
+    }
+}
+
+fn answer(decision: Decision) -> Answer {
+    match decision {
+        Decision::Accept { label, similarity, margin, .. } => {
+            Answer { label: Some(label), reason: None, similarity: Some(similarity), margin: Some(margin) }
+        }
+        Decision::Abstain { reason, similarity, margin, .. } => Answer { label: None, reason: Some(reason), similarity, margin },
+    }
+}
+
+fn record_row(record: ItemRecord) -> Item {
+    let nothing_seen = record.state == ItemState::Done && record.sightings == 0 && record.mode == Mode::Identify;
+    let decision = record.decision.or_else(|| nothing_seen.then(|| Decision::abstain(AbstainReason::NoObject)));
+    let duplicate = record.duplicate_of.map(|(of, kind)| format!("{kind:?} duplicate of {}", of.short()).to_lowercase());
+    Item {
+        id: record.id,
+        path: record.path.path,
+        state: record.state,
+        reason: record.reason.or(duplicate),
+        code: record.code,
+        sha256: record.image,
+        sightings: (record.state == ItemState::Done).then_some(record.sightings),
+        mode: mode_name(&record.mode),
+        answer: decision.map(answer),
+        arrived_ms: record.arrived_ms,
+        updated_ms: record.updated_ms,
+        ms: record.total_ms,
+        sequence: Some(record.sequence),
+    }
+}
+
+impl Engine {
+    /// The engine as it stands, for whoever asks.
+    #[must_use]
+    pub fn status(&self, asker: &str) -> Status {
+        let models = lock(&self.models).clone();
+        let unanchored = self.truth.lock().map_or(0, |truth| truth.journal.unanchored());
+        let mut warnings = lock(&self.warnings).clone();
+        warnings.reverse();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            workspace: RawPath(self.config.workspace.clone()),
+            watching: self.watching,
+            uptime_seconds: self.meters.uptime_seconds(),
+            you: asker.into(),
+            device: models.device,
+            detector: models.detector,
+            embedder: models.embedder,
+            warnings,
+            halted: lock(&self.halted).clone(),
+            checkpoint: self.reader.len() - unanchored,
+            entries: self.reader.len(),
+        }
+    }
+
+    /// Live figures.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let (waiting, _) = self.queue.counts();
+        let disk = rustix::fs::statvfs(self.config.database()).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+        Stats {
+            oldest_waiting_seconds: self.queue.oldest_seconds(),
+            disk_free_bytes: disk,
+            device: lock(&self.models).device.clone(),
+            ..self.meters.stats(waiting)
+        }
+    }
+
+    /// A window on the queue. Without a state: what is worked on, what waits, then what has ended.
+    ///
+    /// # Errors
+    /// When the projection cannot be read.
+    pub fn items(&self, state: Option<ItemState>, after: Option<&ItemId>, limit: usize, newest: bool) -> Result<Vec<Item>, EngineError> {
+        let in_memory = |working| self.queue.window(working, after, limit).into_iter().map(move |(c, attempts)| claim_row(c, attempts, working));
+        let recorded = |state, after, limit| {
+            let records = self.store.items(state, after, limit, newest).map_err(EngineError::failed)?;
+            Ok::<_, EngineError>(records.into_iter().filter(|r| !self.queue.holds(&r.id)).map(record_row))
+        };
+        match state {
+            Some(ItemState::Waiting) => Ok(in_memory(false).collect()),
+            Some(ItemState::Working) => Ok(in_memory(true).collect()),
+            Some(state) => Ok(recorded(Some(state), after, limit)?.collect()),
+            None => {
+                let mut rows: Vec<Item> = if after.is_none() { in_memory(true).chain(in_memory(false)).collect() } else { Vec::new() };
+                let left = limit.saturating_sub(rows.len());
+                rows.extend(recorded(None, after, left.max(1))?);
+                rows.truncate(limit);
+                Ok(rows)
+            }
+        }
+    }
+
+    pub(super) fn item_row(&self, id: &ItemId) -> Result<Item, EngineError> {
+        let in_memory = |working| {
+            let rows = self.queue.window(working, None, usize::MAX);
+            rows.into_iter().find(|(claim, _)| claim.facts.item == *id).map(|(claim, attempts)| claim_row(claim, attempts, working))
+        };
+        if let Some(row) = in_memory(true).or_else(|| in_memory(false)) {
+            return Ok(row);
+        }
+        let record = self.store.item(id).map_err(EngineError::failed)?;
+        record.map(record_row).ok_or_else(|| EngineError::NotFound(format!("there is no file {id} in the queue")))
+    }
+
+    /// One file with what was seen in it.
+    ///
+    /// # Errors
+    /// When there is none of that id.
+    pub fn item(&self, id: &ItemId) -> Result<ItemDetail, EngineError> {
+        let item = self.item_row(id)?;
+        let mut detail = ItemDetail { item, sightings: Vec::new(), size: None, duplicate_of: None };
+        let Some(sequence) = detail.item.sequence else { return Ok(detail) };
+        match self.journal_entry(sequence)?.fact().map_err(EngineError::failed)? {
+            Fact::ImageDone(done) => {
+                detail.size = Some([done.width, done.height]);
+                detail.duplicate_of = done.near_duplicate_of;
+                detail.sightings = done.sightings;
+            }
+            Fact::ImageDuplicate(duplicate) => detail.duplicate_of = Some(duplicate.of),
+            _ => {}
+        }
+        Ok(detail)
+    }
+
+    /// A window on the labels.
+    ///
+    /// # Errors
+    /// When the projection cannot be read.
+    pub fn labels(&self, filter: Option<&str>, after: Option<&str>, limit: usize) -> Result<Vec<LabelRow>, EngineError> {
+        let after = after.map(Label::new).transpose().map_err(EngineError::BadRequest)?;
+        let labels = self.store.labels(filter.unwrap_or(""), after.as_ref(), limit).map_err(EngineError::failed)?;
+        Ok(labels.into_iter().map(|(label, record)| LabelRow { label, sightings: record.sightings }).collect())
+    }
+
+    fn sighting_row(&self, sighting: SightingId, record: SightingRecord) -> SightingRow {
+        SightingRow {
+            sighting,
+            label: record.label,
+            fingerprint: record.fingerprint,
+            rotations: record.vectors.iter().map(|vector| vector.rotation).collect(),
+            sequence: record.sequence,
+            has_image: !record.imported,
+        }
+    }
+
+    /// A window on a label's sightings.
+    ///
+    /// # Errors
+    /// When the projection cannot be read.
+    pub fn sightings(&self, label: &Label, after: Option<SightingId>, limit: usize) -> Result<Vec<SightingRow>, EngineError> {
+        let rows = self.store.sightings(label, after.as_ref(), limit).map_err(EngineError::failed)?;
+        Ok(rows.into_iter().map(|(id, record)| self.sighting_row(id, record)).collect())
+    }
+
+    fn live_sighting(&self, id: SightingId) -> Result<SightingRecord, EngineError> {
+        let record = self.store.sighting(&id).map_err(EngineError::failed)?.filter(|record| !record.removed);
+        record.ok_or_else(|| EngineError::NotFound(format!("no sighting {id} is enrolled")))
+    }
+
+    /// One enrolled sighting.
+    ///
+    /// # Errors
+    /// When it is not enrolled.
+    pub fn sighting(&self, id: SightingId) -> Result<SightingRow, EngineError> {
+        Ok(self.sighting_row(id, self.live_sighting(id)?))
+    }
+
+    /// What is enrolled nearest to a sighting, itself left out.
+    ///
+    /// # Errors
+    /// When it is not enrolled.
+    pub fn neighbours(&self, id: SightingId) -> Result<Vec<Neighbour>, EngineError> {
+        let record = self.live_sighting(id)?;
+        let Some(vector) = record.vectors.first() else { return Ok(Vec::new()) };
+        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
+        let probe = gallery.vector(vector).map_err(EngineError::failed)?;
+        let neighbours = gallery.search(record.fingerprint, &probe, 21).map_err(EngineError::failed)?;
+        Ok(neighbours.into_iter().filter(|neighbour| neighbour.sighting != id).collect())
+    }
+
+    /// The gallery in numbers.
+    ///
+    /// # Errors
+    /// When the projection cannot be read.
+    pub fn gallery_stats(&self) -> Result<GalleryStats, EngineError> {
+        let stats = self.gallery.read().unwrap_or_else(PoisonError::into_inner).stats();
+        Ok(GalleryStats {
+            labels: self.store.label_count(),
+            sightings: stats.sightings,
+            vectors: stats.vectors,
+            rows_on_disk: stats.rows_on_disk,
+            bytes: stats.bytes,
+            fingerprints: stats.fingerprints.into_iter().collect::<Vec<(Fingerprint, u64)>>(),
+            in_use: lock(&self.models).fingerprint,
+        })
+    }
+
+    /// Entries that fit, newest first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn journal_query(&self, query: &JournalQuery) -> Result<Vec<Entry>, EngineError> {
+        let filter = Filter {
+            actor: query.actor.clone(),
+            action: query.action.clone(),
+            subject: query.subject.clone(),
+            from_ms: query.from_ms,
+            to_ms: query.to_ms,
+            text: query.text.clone(),
+        };
+        let limit = query.limit.unwrap_or(100).clamp(1, 1000);
+        let mut entries = Vec::new();
+        let mut before = query.before;
+        loop {
+            // A page ends when a time slice is used up; go on until there is enough or the beginning is reached.
+            let page = self.reader.query(&filter, before, limit - entries.len()).map_err(EngineError::failed)?;
+            entries.extend(page.entries);
+            match page.next {
+                Some(next) if entries.len() < limit && !self.stopping.load(Ordering::Relaxed) => before = Some(next),
+                _ => return Ok(entries),
+            }
+        }
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// When there is none of that number.
+    pub fn journal_entry(&self, sequence: u64) -> Result<Entry, EngineError> {
+        if sequence >= self.reader.len() {
+            return Err(EngineError::NotFound(format!("the journal has entries 0 to {}; there is no {sequence}", self.reader.len().saturating_sub(1))));
+        }
+        self.reader.entry(sequence).map_err(EngineError::failed)
+    }
+
+    /// Proves the journal, with a public key from elsewhere if one is given.
+    ///
+    /// # Errors
+    /// When the key cannot be read or the files cannot.
+    pub fn journal_verify(&self, key: Option<&str>) -> Result<JournalVerified, EngineError> {
+        let key = key.map(str::parse).transpose().map_err(EngineError::BadRequest)?;
+        let trust = Trust { key, ..Trust::default() };
+        let report = self.reader.verify(&trust).map_err(EngineError::failed)?;
+        Ok(JournalVerified {
+            ok: report.ok,
+            entries: report.entries,
+            checkpoint: report.checkpoint.unwrap_or(0),
+            unanchored: report.unanchored,
+            root: report.root,
+            key: report.key.unwrap_or_default(),
+            problems: report.problems,
+            cannot_prove: report.cannot_prove,
+        })
+    }
+
+    /// Compares the projection, the vectors and the archive with the journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn db_verify(&self) -> Result<DbVerified, EngineError> {
+        let report = self.store.verify();
+        let mut problems = report.problems;
+        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner).verify();
+        problems.extend(gallery.problems);
+        let mut originals = 0;
+        let mut images = Vec::new();
+        self.store.for_each_perceptual(|image, _| images.push(image)).map_err(EngineError::failed)?;
+        for image in images {
+            if let Some(record) = self.store.image(&image).map_err(EngineError::failed)? {
+                originals += 1;
+                problems.extend(self.archive.read(image, &record.format).err().map(|error| error.to_string()));
+            }
+        }
+        let applied = self.store.applied();
+        if applied != self.reader.len() {
+            problems.push(format!("{applied} of {} journal entries are applied; restart the engine", self.reader.len()));
+        }
+        let mut records: Vec<(String, u64)> = report.counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        records.push(("records".into(), report.records));
+        Ok(DbVerified { ok: problems.is_empty(), digest: report.digest, applied, records, vectors: gallery.rows, originals, problems })
+    }
+
+    /// Records and bytes of the projection.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn db_stats(&self) -> Result<serde_json::Value, EngineError> {
+        let stats = self.store.stats().map_err(EngineError::failed)?;
+        serde_json::to_value(stats).map_err(EngineError::failed)
+    }
+}

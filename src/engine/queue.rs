@@ -1,0 +1,139 @@
+//! What waits and what is worked on. The files themselves lie in the queue's folder; this is their order.
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::domain::ItemId;
+use crate::intake::claim::{Claim, now_ms};
+
+/// A claim on its way, with how often it has been tried.
+#[derive(Clone, Debug)]
+pub(super) struct Work {
+    pub(super) claim: Claim,
+    pub(super) attempts: u32,
+}
+
+struct Waiting {
+    work: Work,
+    not_before: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Inside {
+    waiting: BTreeMap<ItemId, Waiting>,
+    working: BTreeMap<ItemId, Work>,
+    closed: bool,
+}
+
+/// The queue in memory. `capacity` bounds what waits; beyond it, files stay in their folders.
+pub(super) struct Queue {
+    inside: Mutex<Inside>,
+    changed: Condvar,
+    capacity: usize,
+}
+
+impl Queue {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { inside: Mutex::default(), changed: Condvar::new(), capacity }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        // Every change under this lock is one insertion or removal: a panic elsewhere leaves it whole.
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a claim, waiting while the queue is full; false once closed (the claim stays in its folder).
+    pub(super) fn push(&self, claim: Claim) -> bool {
+        let mut inside = self.lock();
+        while inside.waiting.len() >= self.capacity && !inside.closed {
+            inside = self.changed.wait(inside).unwrap_or_else(PoisonError::into_inner);
+        }
+        if inside.closed {
+            return false;
+        }
+        self.insert(&mut inside, Work { claim, attempts: 0 }, None);
+        true
+    }
+
+    /// Adds what was claimed before a restart, without regard to the capacity: it is here already.
+    pub(super) fn restore(&self, claim: Claim) {
+        let mut inside = self.lock();
+        self.insert(&mut inside, Work { claim, attempts: 0 }, None);
+    }
+
+    fn insert(&self, inside: &mut Inside, work: Work, not_before: Option<Instant>) {
+        inside.waiting.insert(work.claim.facts.item.clone(), Waiting { work, not_before });
+        self.changed.notify_all();
+    }
+
+    /// Takes the oldest that may be worked on, waiting for one; `None` once closed.
+    pub(super) fn take(&self) -> Option<Work> {
+        let mut inside = self.lock();
+        loop {
+            if inside.closed {
+                return None;
+            }
+            let now = Instant::now();
+            let ready = inside.waiting.iter().find(|(_, w)| w.not_before.is_none_or(|at| at <= now)).map(|(id, _)| id.clone());
+            if let Some(waiting) = ready.and_then(|id| inside.waiting.remove(&id)) {
+                let work = waiting.work;
+                inside.working.insert(work.claim.facts.item.clone(), work.clone());
+                self.changed.notify_all();
+                return Some(work);
+            }
+            let next = inside.waiting.values().filter_map(|w| w.not_before).min();
+            let pause = next.map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now)).max(Duration::from_millis(1));
+            inside = self.changed.wait_timeout(inside, pause).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Puts work back: it was abandoned, or it failed and is tried again after a pause.
+    pub(super) fn put_back(&self, work: Work, pause: Option<Duration>) {
+        let mut inside = self.lock();
+        inside.working.remove(&work.claim.facts.item);
+        self.insert(&mut inside, work, pause.map(|pause| Instant::now() + pause));
+    }
+
+    /// Forgets finished work.
+    pub(super) fn finish(&self, item: &ItemId) {
+        self.lock().working.remove(item);
+        self.changed.notify_all();
+    }
+
+    /// Lets nobody wait any more.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// (waiting, working).
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let inside = self.lock();
+        (inside.waiting.len() as u64, inside.working.len() as u64)
+    }
+
+    /// Whether an item is waiting or worked on.
+    pub(super) fn holds(&self, item: &ItemId) -> bool {
+        let inside = self.lock();
+        inside.waiting.contains_key(item) || inside.working.contains_key(item)
+    }
+
+    /// Seconds since the oldest that waits arrived.
+    pub(super) fn oldest_seconds(&self) -> Option<u64> {
+        let oldest = self.lock().waiting.values().map(|w| w.work.claim.facts.arrived_ms).min()?;
+        Some((now_ms() - oldest).max(0) as u64 / 1000)
+    }
+
+    /// What is worked on (true) and what waits (false), oldest first, from after an id, at most `limit`.
+    pub(super) fn window(&self, working: bool, after: Option<&ItemId>, limit: usize) -> Vec<(Claim, u32)> {
+        let inside = self.lock();
+        let past = |id: &ItemId| after.is_none_or(|after| id > after);
+        let row = |work: &Work| (work.claim.clone(), work.attempts);
+        if working {
+            inside.working.iter().filter(|(id, _)| past(id)).take(limit).map(|(_, work)| row(work)).collect()
+        } else {
+            inside.waiting.iter().filter(|(id, _)| past(id)).take(limit).map(|(_, w)| row(&w.work)).collect()
+        }
+    }
+}
