@@ -1,1 +1,3 @@
 //! One integration-test binary: libtorch links once.
+
+mod vision;
