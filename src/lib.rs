@@ -2,11 +2,28 @@
 //!
 //! The rooms, in the order an image walks through them. Imports point one way: see `ARCHITECTURE.md`.
 
+// Imported by every room, importing none.
 pub mod domain;
-// `domain` is imported by every room and imports none.
+// Imports `domain`.
 pub mod config;
 
-pub mod archive;
 pub mod intake;
 
+pub mod archive;
+
+pub mod vision;
+
+pub mod gallery;
+
+pub mod journal;
+
+pub mod store;
+
+// Joins the rooms above.
+pub mod engine;
+
+// Sees the engine.
 pub mod api;
+
+// Sees the API's client and the domain.
+pub mod cli;

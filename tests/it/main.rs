@@ -5,3 +5,4 @@
 
 mod intake;
 mod support;
+mod vision;

@@ -1,0 +1,95 @@
+//! Model files, read as data: Ultralytics `.pt`, state dicts `.pt` / `.pth`, `.safetensors`.
+//!
+//! A file's kind is told from its content, never from its name.
+
+mod error;
+
+// The three kinds of file, and the pickle machine that two of them need.
+mod archive;
+mod node;
+mod pickle;
+mod rebuild;
+mod safe;
+mod torch;
+pub mod vectors;
+
+// What comes out, what it is, and where it is kept.
+mod weights;
+
+mod recognise;
+
+mod import;
+
+mod tensors;
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+pub use error::{CheckpointError, Fault};
+pub use import::{Card, Listed, UNKNOWN_LICENCE, import, list, save};
+pub use recognise::{ModelInfo, Task};
+pub use tensors::to_tensor;
+pub use weights::{Dtype, TensorData, Weights};
+
+use crate::domain::ImageId;
+use recognise::recognise;
+
+/// ViT-g in fp32 has 4.5 GB.
+const MAX_FILE: u64 = 16 << 30;
+
+/// A model file: its weights and what they are.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The weights.
+    pub weights: Weights,
+    /// What they are.
+    pub info: ModelInfo,
+}
+
+/// Reads a model file of any known kind, executing nothing of it.
+///
+/// # Errors
+/// When the file cannot be read, is damaged or unsafe, or holds no network that is built here.
+pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
+    let bytes = slurp(path)?;
+    let weights = parse(&bytes).map_err(|fault| fault.at(path))?;
+    let sha256 = ImageId(Sha256::digest(&bytes).into());
+    let info = recognise(&weights, bytes.len() as u64, sha256).map_err(|fault| fault.at(path))?;
+    Ok(Checkpoint { weights, info })
+}
+
+/// What a model file is.
+///
+/// # Errors
+/// As [`read`].
+pub fn inspect(path: &Path) -> Result<ModelInfo, CheckpointError> {
+    read(path).map(|checkpoint| checkpoint.info)
+}
+
+/// The weights in the bytes of a model file.
+///
+/// # Errors
+/// When the bytes are damaged, unsafe or of no known kind.
+pub fn parse(bytes: &[u8]) -> Result<Weights, Fault> {
+    if safe::looks_like(bytes) {
+        safe::read(bytes)
+    } else if torch::looks_like(bytes) {
+        torch::read(bytes)
+    } else {
+        Err(Fault::Unsupported("it is neither a .safetensors file nor a .pt or .pth file of PyTorch".into()))
+    }
+}
+
+/// A whole file in memory. Not mapped: a file that shrinks while mapped would kill the process.
+fn slurp(path: &Path) -> Result<Vec<u8>, CheckpointError> {
+    let failed = |source| CheckpointError::Read { path: path.to_owned(), source };
+    let about = std::fs::metadata(path).map_err(failed)?;
+    if !about.is_file() {
+        return Err(failed(std::io::Error::other("it is not a regular file")));
+    }
+    if about.len() > MAX_FILE {
+        return Err(Fault::Limit(format!("it has {} bytes", about.len())).at(path));
+    }
+    std::fs::read(path).map_err(failed)
+}

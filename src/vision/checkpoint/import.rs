@@ -1,0 +1,166 @@
+//! The models' folder: `<name>.safetensors` and its card `<name>.card.json`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::error::CheckpointError;
+use super::recognise::Task;
+use super::weights::Weights;
+use super::{safe, slurp};
+use crate::domain::ImageId;
+
+/// The licence of weights whose file states none.
+pub const UNKNOWN_LICENCE: &str = "unknown: ask whoever gave you the file";
+
+/// What stands beside each model in `models/`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// The model's name: the file's name without `.safetensors`.
+    pub name: String,
+    /// The SHA-256 of the `.safetensors` file.
+    pub sha256: ImageId,
+    /// The SHA-256 over the weights alone.
+    pub fingerprint: ImageId,
+    /// What it does.
+    pub task: Task,
+    /// For example `yolov8n-seg`.
+    pub architecture: String,
+    /// The names of the classes; empty for an embedder.
+    pub classes: Vec<String>,
+    /// The number of parameters.
+    pub parameters: u64,
+    /// `fp16`, `fp32`, ….
+    pub dtype: String,
+    /// Where the weights come from.
+    pub origin: String,
+    /// On what terms they may be used.
+    pub licence: String,
+    /// What was measured on them, by name; empty until `evaluate` has run.
+    pub metrics: Value,
+}
+
+/// A model in the models' folder.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// Its card, where there is a readable one.
+    pub card: Option<Card>,
+    /// What is the matter with it, if anything.
+    pub problem: Option<String>,
+}
+
+/// Converts a model file to `models_dir/<name>.safetensors` with a card, and returns the card.
+///
+/// Importing the same weights again under the same name changes nothing but the card.
+///
+/// # Errors
+/// When the file cannot be read or is no known model, the name is taken by other weights or no name
+/// for a file, or the folder cannot be written.
+pub fn import(src: &Path, models_dir: &Path, name: &str, licence: Option<&str>) -> Result<Card, CheckpointError> {
+    let mut checkpoint = super::read(src)?;
+    if let Some(licence) = licence {
+        checkpoint.weights.meta.insert("licence".into(), licence.to_owned());
+    }
+    let file = src.file_name().map(|name| crate::domain::display_safe(&name.to_string_lossy())).unwrap_or_default();
+    let origin = checkpoint.weights.meta.get("origin").cloned();
+    let origin = origin.unwrap_or_else(|| format!("imported from {file} (sha256 {})", checkpoint.info.sha256));
+    checkpoint.weights.meta.insert("origin".into(), origin);
+    save(&checkpoint.weights, models_dir, name)
+}
+
+/// Writes weights as a model of the folder, with its card. Licence and origin are those in `meta`.
+///
+/// # Errors
+/// As [`import`].
+pub fn save(weights: &Weights, models_dir: &Path, name: &str) -> Result<Card, CheckpointError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.bytes().all(plain) {
+        return Err(CheckpointError::Name(crate::domain::display_safe(name)));
+    }
+    let path = models_dir.join(format!("{name}.safetensors"));
+    let bytes = safe::write(weights).map_err(|fault| fault.at(&path))?;
+    let sha256 = ImageId(Sha256::digest(&bytes).into());
+    let info = super::recognise(weights, bytes.len() as u64, sha256).map_err(|fault| fault.at(&path))?;
+    if path.exists() && !super::read(&path).is_ok_and(|there| there.info.fingerprint == info.fingerprint) {
+        return Err(CheckpointError::Taken { name: name.to_owned(), folder: models_dir.to_owned() });
+    }
+    let card = Card {
+        name: name.to_owned(),
+        sha256,
+        fingerprint: info.fingerprint,
+        task: info.task,
+        architecture: info.architecture,
+        classes: info.names.unwrap_or_default(),
+        parameters: info.parameters,
+        dtype: info.dtype,
+        origin: weights.meta.get("origin").cloned().unwrap_or_else(|| "unknown".into()),
+        licence: info.licence.unwrap_or_else(|| UNKNOWN_LICENCE.into()),
+        metrics: Value::Object(serde_json::Map::new()),
+    };
+    let card_path = models_dir.join(format!("{name}.card.json"));
+    let failed = |source: std::io::Error| CheckpointError::Write { path: card_path.clone(), source };
+    let text = serde_json::to_vec_pretty(&card).map_err(|error| failed(std::io::Error::other(error)))?;
+    std::fs::create_dir_all(models_dir)
+        .map_err(|source| CheckpointError::Write { path: models_dir.to_owned(), source })?;
+    replace(&path, &bytes)?;
+    replace(&card_path, &text)?;
+    Ok(card)
+}
+
+/// The models in a folder, by name. A missing folder has none.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn list(models_dir: &Path) -> Result<Vec<Listed>, CheckpointError> {
+    let failed = |source| CheckpointError::Read { path: models_dir.to_owned(), source };
+    let entries = match std::fs::read_dir(models_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut models = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".safetensors"));
+        if let Some(name) = name.filter(|name| !name.starts_with('.')) {
+            let (card, problem) = match read_card(models_dir, name) {
+                Ok(card) => (Some(card), None),
+                Err(problem) => (None, Some(problem)),
+            };
+            models.push(Listed { name: name.to_owned(), path: path.clone(), card, problem });
+        }
+    }
+    models.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(models)
+}
+
+fn read_card(models_dir: &Path, name: &str) -> Result<Card, String> {
+    let path = models_dir.join(format!("{name}.card.json"));
+    let bytes = slurp(&path).map_err(|error| error.to_string())?;
+    let card: Card = serde_json::from_slice(&bytes).map_err(|error| format!("its card is not valid: {error}"))?;
+    if card.name != name {
+        return Err(format!("its card is of `{}`", crate::domain::display_safe(&card.name)));
+    }
+    Ok(card)
+}
+
+/// Writes a file whole or not at all: beside it, flushed to the disk, then renamed over it.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let failed = |source| CheckpointError::Write { path: path.to_owned(), source };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".sightline-").tempfile_in(folder).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    // Temporary files are private; a model is as readable as its folder allows.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(mode).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}

@@ -1,0 +1,107 @@
+//! What a model is, told from the names and shapes of its weights alone.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Fault;
+use super::weights::Weights;
+use crate::domain::ImageId;
+use crate::vision::{dino, yolo};
+
+/// What a model does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Finds objects and boxes them.
+    Detect,
+    /// Finds objects and outlines them.
+    Segment,
+    /// Turns a picture into a vector.
+    Embed,
+}
+
+impl std::fmt::Display for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Detect => "detect",
+            Self::Segment => "segment",
+            Self::Embed => "embed",
+        })
+    }
+}
+
+/// What is known about a model file (`sightline model inspect`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// What it does.
+    pub task: Task,
+    /// For example `yolov8n-seg` or `dinov2_vits14_reg`.
+    pub architecture: String,
+    /// `n`, `s`, `m`, `l`, `x` or `s`, `b`, `l`, `g`; `custom` where the widths are nobody's.
+    pub size: String,
+    /// The number of classes; none for an embedder.
+    pub classes: Option<u32>,
+    /// The names of the classes, where the file states them.
+    pub names: Option<Vec<String>>,
+    /// The length of the vectors; none for a detector.
+    pub dimensions: Option<u32>,
+    /// The number of parameters, without running statistics.
+    pub parameters: u64,
+    /// The kind that most numbers have: `fp16`, `fp32`, ….
+    pub dtype: String,
+    /// Whether each convolution's batch norm is still there (`separate`) or folded in; none for an embedder.
+    pub batch_norm: Option<String>,
+    /// The file's length in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of the file.
+    pub sha256: ImageId,
+    /// The SHA-256 over the weights alone: the same in any container.
+    pub fingerprint: ImageId,
+    /// The licence that the file states.
+    pub licence: Option<String>,
+}
+
+/// Tells what weights are.
+///
+/// # Errors
+/// When they belong to no network that is built here, or are not complete.
+pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Result<ModelInfo, Fault> {
+    let mut info = ModelInfo {
+        task: Task::Embed,
+        architecture: String::new(),
+        size: String::new(),
+        classes: None,
+        names: None,
+        dimensions: None,
+        parameters: weights.parameters(),
+        dtype: weights.dtype().name().into(),
+        batch_norm: None,
+        bytes,
+        sha256,
+        fingerprint: weights.fingerprint(),
+        licence: weights.meta.get("licence").cloned(),
+    };
+    if weights.get("model.0.conv.weight").is_some() {
+        let plan = yolo::Plan::of(weights)?;
+        info.task = if plan.segments() { Task::Segment } else { Task::Detect };
+        info.architecture = plan.architecture();
+        info.size = plan.size().into();
+        info.classes = Some(plan.classes);
+        info.batch_norm = Some(if plan.folded { "folded" } else { "separate" }.into());
+        info.names = weights.names.clone();
+        if let Some(names) = &info.names
+            && names.len() != plan.classes as usize
+        {
+            return Err(Fault::Damaged(format!("it names {} classes and has {}", names.len(), plan.classes)));
+        }
+    } else if weights.get("patch_embed.proj.weight").is_some() {
+        let plan = dino::Plan::of(weights)?;
+        info.architecture = plan.architecture();
+        info.size = plan.size().into();
+        info.dimensions = Some(plan.width as u32);
+    } else {
+        return Err(Fault::Unsupported(
+            "its tensors are neither YOLOv8's (model.0.conv.weight) nor DINOv2's (patch_embed.proj.weight)".into(),
+        ));
+    }
+    Ok(info)
+}

@@ -1,0 +1,195 @@
+//! Where the networks run, how many threads they get and how precisely they count.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+use tch::{Cuda, Device, Kind};
+
+use super::VisionError;
+
+/// The device asked for (`device` in the config).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceChoice {
+    /// The first CUDA device where there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// One CUDA device.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |digits: &str| digits.parse().ok().map(Self::Cuda);
+        match text {
+            "auto" => Some(Self::Auto),
+            "cpu" => Some(Self::Cpu),
+            "cuda" => Some(Self::Cuda(0)),
+            _ => text.strip_prefix("cuda:").and_then(number),
+        }
+        .ok_or_else(|| format!("`{text}` is not `auto`, `cpu` or `cuda:N`"))
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        choice.to_string()
+    }
+}
+
+/// How precisely the networks count (`precision` in the config).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Today `fp32` on every device: the reference's own numbers. A faster choice must first be measured.
+    #[default]
+    Auto,
+    /// 32-bit floats.
+    Fp32,
+    /// 16-bit brain floats: about half the time where the CPU has avx512_bf16, about 3 significant digits less.
+    Bf16,
+    /// 16-bit floats; slow on most CPUs.
+    Fp16,
+}
+
+impl Precision {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Auto | Self::Fp32 => Kind::Float,
+            Self::Bf16 => Kind::BFloat16,
+            Self::Fp16 => Kind::Half,
+        }
+    }
+}
+
+/// A device in use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Runtime {
+    /// Where tensors live.
+    pub device: Device,
+    /// The kind of their numbers.
+    pub kind: Kind,
+}
+
+impl Runtime {
+    /// The CPU in fp32.
+    #[must_use]
+    pub fn cpu() -> Self {
+        Self { device: Device::Cpu, kind: Kind::Float }
+    }
+
+    /// Takes the device asked for, loading the CUDA libraries first where they are.
+    ///
+    /// `threads` sets how many threads one operation on the CPU may use, for the whole process; `None` leaves
+    /// libtorch's choice (the physical cores).
+    ///
+    /// # Errors
+    /// When a CUDA device was asked for by number and is not there.
+    pub fn open(choice: DeviceChoice, precision: Precision, threads: Option<u16>) -> Result<Self, VisionError> {
+        let loaded = load_cuda();
+        if let Some(threads) = threads {
+            tch::set_num_threads(i32::from(threads.max(1)));
+        }
+        let device = match choice {
+            DeviceChoice::Cpu => Device::Cpu,
+            DeviceChoice::Auto if Cuda::is_available() => Device::Cuda(0),
+            DeviceChoice::Auto => Device::Cpu,
+            DeviceChoice::Cuda(number) => {
+                let count = usize::try_from(Cuda::device_count()).unwrap_or(0);
+                if number >= count {
+                    let why = match loaded {
+                        CudaLibrary::Missing(why) => format!(
+                            "libtorch's CUDA library cannot be loaded ({why}); run `make setup CUDA=1`, or use `device: cpu`"
+                        ),
+                        CudaLibrary::Loaded => format!(
+                            "{count} CUDA devices are visible; see `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use `device: auto`"
+                        ),
+                    };
+                    return Err(VisionError::Device { asked: choice.to_string(), why });
+                }
+                Device::Cuda(number)
+            }
+        };
+        Ok(Self { device, kind: precision.kind() })
+    }
+
+    /// `cpu` or `cuda:N`, and the precision.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let device = match self.device {
+            Device::Cuda(number) => format!("cuda:{number}"),
+            _ => "cpu".to_owned(),
+        };
+        let kind = match self.kind {
+            Kind::BFloat16 => "bf16",
+            Kind::Half => "fp16",
+            _ => "fp32",
+        };
+        format!("{device} {kind}")
+    }
+}
+
+/// Whether libtorch's CUDA library could be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CudaLibrary {
+    /// It is in the process.
+    Loaded,
+    /// It is not; the loader's reason.
+    Missing(String),
+}
+
+/// Loads `libtorch_cuda.so` once, before the first tensor: its initialisers enrol the CUDA kernels with the
+/// `libtorch_cpu.so` this program links, so that one binary serves machines with and without CUDA.
+pub fn load_cuda() -> CudaLibrary {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LAZY};
+    static LOADED: OnceLock<CudaLibrary> = OnceLock::new();
+    let load = || {
+        // SAFETY: loading runs the library's initialisers; it is the companion of the libtorch already linked,
+        // found by the same rpath, and those initialisers only register kernels.
+        match unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_LAZY | RTLD_GLOBAL) } {
+            Ok(library) => {
+                // Kernels stay enrolled for ever; unloading their code would leave dangling pointers.
+                std::mem::forget(library);
+                CudaLibrary::Loaded
+            }
+            Err(error) => CudaLibrary::Missing(error.to_string()),
+        }
+    };
+    LOADED.get_or_init(load).clone()
+}
+
+/// How many threads one operation on the CPU may use.
+#[must_use]
+pub fn threads() -> i32 {
+    tch::get_num_threads()
+}
+
+/// How many CUDA devices are visible, once [`load_cuda`] has run.
+#[must_use]
+pub fn cuda_devices() -> usize {
+    usize::try_from(Cuda::device_count()).unwrap_or(0)
+}

@@ -1,0 +1,262 @@
+//! The YOLOv8 network: backbone, neck and heads, batch norms folded in, channels last.
+
+use tch::{Kind, TchError, Tensor};
+
+use super::plan::{BLOCKS, DOWN, Plan};
+use crate::vision::VisionError;
+use crate::vision::checkpoint::{Fault, Weights, to_tensor};
+use crate::vision::device::Runtime;
+
+/// What the network says before anything is decoded. `A` is the number of anchors, finest level first.
+#[derive(Debug)]
+pub struct Heads {
+    /// `[batch, 64, A]`: 16 bins for each of left, top, right, bottom.
+    pub boxes: Tensor,
+    /// `[batch, classes, A]`, before the sigmoid.
+    pub scores: Tensor,
+    /// `[batch, 32, A]`: each box's share of the prototypes.
+    pub coefficients: Option<Tensor>,
+    /// `[batch, 32, height / 4, width / 4]`.
+    pub prototypes: Option<Tensor>,
+}
+
+/// A YOLOv8 network, ready to run.
+#[derive(Debug)]
+pub struct Network {
+    /// Its shape.
+    pub plan: Plan,
+    runtime: Runtime,
+    down: Vec<Unit>,
+    blocks: Vec<Block>,
+    pool: [Unit; 2],
+    boxes: Vec<Branch>,
+    scores: Vec<Branch>,
+    coefficients: Vec<Branch>,
+    prototypes: Option<Prototypes>,
+}
+
+#[derive(Debug)]
+struct Unit {
+    weight: Tensor,
+    bias: Tensor,
+    stride: i64,
+    padding: i64,
+    activated: bool,
+}
+
+#[derive(Debug)]
+struct Block {
+    first: Unit,
+    bottlenecks: Vec<[Unit; 2]>,
+    last: Unit,
+    adds: bool,
+    half: i64,
+}
+
+#[derive(Debug)]
+struct Branch([Unit; 3]);
+
+#[derive(Debug)]
+struct Prototypes {
+    first: Unit,
+    upsample: (Tensor, Tensor),
+    second: Unit,
+    third: Unit,
+}
+
+impl Network {
+    /// Builds the network from its weights.
+    ///
+    /// # Errors
+    /// When the weights are not YOLOv8's, or libtorch fails.
+    pub fn new(weights: &Weights, runtime: Runtime) -> Result<Self, VisionError> {
+        let plan = Plan::of(weights)?;
+        let load = Loader { weights, runtime, plan: &plan };
+        let down = DOWN.iter().map(|(layer, ..)| load.unit(&format!("model.{layer}"), 2)).collect::<Result<_, _>>()?;
+        let mut blocks = Vec::new();
+        for (layer, _, to, repeats, adds) in BLOCKS {
+            let name = format!("model.{layer}");
+            let bottleneck = |i| -> Result<_, VisionError> {
+                Ok([load.unit(&format!("{name}.m.{i}.cv1"), 1)?, load.unit(&format!("{name}.m.{i}.cv2"), 1)?])
+            };
+            blocks.push(Block {
+                first: load.unit(&format!("{name}.cv1"), 1)?,
+                bottlenecks: (0..plan.repeats[repeats]).map(bottleneck).collect::<Result<_, _>>()?,
+                last: load.unit(&format!("{name}.cv2"), 1)?,
+                adds,
+                half: (plan.channels[to] / 2) as i64,
+            });
+        }
+        let branches = |branch: &str| -> Result<Vec<Branch>, VisionError> {
+            (0..3).map(|level| load.branch(&format!("model.22.{branch}.{level}"))).collect()
+        };
+        let (coefficients, prototypes) = if plan.segments() {
+            let name = "model.22.proto";
+            let upsample = (format!("{name}.upsample.weight"), format!("{name}.upsample.bias"));
+            let prototypes = Prototypes {
+                first: load.unit(&format!("{name}.cv1"), 1)?,
+                upsample: (load.tensor(&upsample.0)?, load.tensor(&upsample.1)?),
+                second: load.unit(&format!("{name}.cv2"), 1)?,
+                third: load.unit(&format!("{name}.cv3"), 1)?,
+            };
+            (branches("cv4")?, Some(prototypes))
+        } else {
+            (Vec::new(), None)
+        };
+        let pool = [load.unit("model.9.cv1", 1)?, load.unit("model.9.cv2", 1)?];
+        let (boxes, scores) = (branches("cv2")?, branches("cv3")?);
+        Ok(Self { runtime, down, blocks, pool, boxes, scores, coefficients, prototypes, plan })
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn runtime(&self) -> Runtime {
+        self.runtime
+    }
+
+    /// Runs the network on `[batch, 3, height, width]`, RGB from 0 to 1, sides multiples of 32.
+    ///
+    /// # Errors
+    /// When libtorch fails (most often: no memory left on the device).
+    pub fn forward(&self, pictures: &Tensor) -> Result<Heads, TchError> {
+        let [d0, d1, d3, d5, d7, d16, d19] = self.down.as_slice() else { return Err(incomplete()) };
+        let [b2, b4, b6, b8, b12, b15, b18, b21] = self.blocks.as_slice() else { return Err(incomplete()) };
+        let stem = b2.run(&d1.run(&d0.run(pictures)?)?)?;
+        let fine = b4.run(&d3.run(&stem)?)?;
+        let middle = b6.run(&d5.run(&fine)?)?;
+        let coarse = self.pool(&b8.run(&d7.run(&middle)?)?)?;
+        let up_middle = b12.run(&Tensor::f_cat(&[double(&coarse)?, middle], 1)?)?;
+        let p3 = b15.run(&Tensor::f_cat(&[double(&up_middle)?, fine], 1)?)?;
+        let p4 = b18.run(&Tensor::f_cat(&[d16.run(&p3)?, up_middle], 1)?)?;
+        let p5 = b21.run(&Tensor::f_cat(&[d19.run(&p4)?, coarse], 1)?)?;
+        let levels = [p3, p4, p5];
+        Ok(Heads {
+            boxes: join(&self.boxes, &levels)?,
+            scores: join(&self.scores, &levels)?,
+            coefficients: if self.coefficients.is_empty() { None } else { Some(join(&self.coefficients, &levels)?) },
+            prototypes: self.prototypes.as_ref().map(|prototypes| prototypes.run(&levels[0])).transpose()?,
+        })
+    }
+
+    /// Spatial pyramid pooling, the fast form: three poolings in a row see as far as three of growing size.
+    fn pool(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let mut seen = vec![self.pool[0].run(x)?];
+        for i in 0..3 {
+            seen.push(seen[i].f_max_pool2d([5, 5], [1, 1], [2, 2], [1, 1], false)?);
+        }
+        self.pool[1].run(&Tensor::f_cat(&seen, 1)?)
+    }
+}
+
+fn incomplete() -> TchError {
+    TchError::Kind("the network is incomplete".into())
+}
+
+impl Unit {
+    fn run(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        let mut y = x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)?;
+        if self.activated { y.f_silu_() } else { Ok(y) }
+    }
+}
+
+impl Block {
+    fn run(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let both = self.first.run(x)?;
+        let mut last = both.f_narrow(1, self.half, self.half)?;
+        let mut parts = vec![both];
+        for [first, second] in &self.bottlenecks {
+            let mut y = second.run(&first.run(&last)?)?;
+            if self.adds {
+                y = y.f_add_(&last)?;
+            }
+            last = y.shallow_clone();
+            parts.push(y);
+        }
+        self.last.run(&Tensor::f_cat(&parts, 1)?)
+    }
+}
+
+impl Branch {
+    fn run(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        self.0[2].run(&self.0[1].run(&self.0[0].run(x)?)?)
+    }
+}
+
+impl Prototypes {
+    fn run(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let (weight, bias) = &self.upsample;
+        let x = self.first.run(x)?;
+        let x = x.f_conv_transpose2d(weight, Some(bias), [2, 2], [0, 0], [0, 0], 1, [1, 1])?;
+        self.third.run(&self.second.run(&x)?)
+    }
+}
+
+/// One branch a level, their anchors in a row.
+fn join(branches: &[Branch], levels: &[Tensor; 3]) -> Result<Tensor, TchError> {
+    let flat = |(branch, level): (&Branch, &Tensor)| branch.run(level)?.f_flatten(2, 3);
+    let parts: Vec<Tensor> = branches.iter().zip(levels).map(flat).collect::<Result<_, _>>()?;
+    Tensor::f_cat(&parts, 2)
+}
+
+fn double(x: &Tensor) -> Result<Tensor, TchError> {
+    let (_, _, height, width) = x.size4()?;
+    x.f_upsample_nearest2d([2 * height, 2 * width], 2.0, 2.0)
+}
+
+struct Loader<'a> {
+    weights: &'a Weights,
+    runtime: Runtime,
+    plan: &'a Plan,
+}
+
+impl Loader<'_> {
+    fn raw(&self, name: &str, kind: Kind) -> Result<Tensor, VisionError> {
+        let missing = || Fault::Damaged(format!("`{name}` is missing"));
+        to_tensor(self.weights.get(name).ok_or_else(missing)?, tch::Device::Cpu, kind)
+    }
+
+    fn tensor(&self, name: &str) -> Result<Tensor, VisionError> {
+        self.place(&self.raw(name, Kind::Float)?)
+    }
+
+    /// Moves to the device; pictures' weights get their channels last in memory, where convolutions are fastest.
+    fn place(&self, tensor: &Tensor) -> Result<Tensor, VisionError> {
+        let placed = tensor.f_to_kind(self.runtime.kind)?.f_to_device(self.runtime.device)?;
+        if placed.dim() != 4 {
+            return Ok(placed);
+        }
+        Ok(placed.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
+    }
+
+    /// A convolution with its batch norm folded in: `w * g / sqrt(var + eps)`, `b - mean * g / sqrt(var + eps)`.
+    fn unit(&self, name: &str, stride: i64) -> Result<Unit, VisionError> {
+        let mut weight = self.raw(&format!("{name}.conv.weight"), Kind::Double)?;
+        let bias = if self.plan.folded {
+            self.raw(&format!("{name}.conv.bias"), Kind::Double)?
+        } else {
+            let part = |part: &str| self.raw(&format!("{name}.bn.{part}"), Kind::Double);
+            let scale = part("weight")?.f_div(&part("running_var")?.f_add_scalar(self.plan.eps)?.f_sqrt()?)?;
+            weight = weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
+            part("bias")?.f_sub(&part("running_mean")?.f_mul(&scale)?)?
+        };
+        let activated = !self.plan.linear.iter().any(|linear| linear == name);
+        self.assemble(&weight, &bias, stride, activated)
+    }
+
+    fn plain(&self, name: &str) -> Result<Unit, VisionError> {
+        let weight = self.raw(&format!("{name}.weight"), Kind::Double)?;
+        let bias = self.raw(&format!("{name}.bias"), Kind::Double)?;
+        self.assemble(&weight, &bias, 1, false)
+    }
+
+    fn assemble(&self, weight: &Tensor, bias: &Tensor, stride: i64, activated: bool) -> Result<Unit, VisionError> {
+        let padding = weight.size4()?.3 / 2;
+        Ok(Unit { weight: self.place(weight)?, bias: self.place(bias)?, stride, padding, activated })
+    }
+
+    fn branch(&self, name: &str) -> Result<Branch, VisionError> {
+        let (first, second) = (self.unit(&format!("{name}.0"), 1)?, self.unit(&format!("{name}.1"), 1)?);
+        Ok(Branch([first, second, self.plain(&format!("{name}.2"))?]))
+    }
+}
