@@ -3,3 +3,4 @@
 //! The rooms, in the order an image walks through them. Imports point one way: see `ARCHITECTURE.md`.
 
 pub mod domain;
+pub mod journal;
