@@ -272,8 +272,8 @@ mod tests {
             for index in 0..n {
                 let proof = inclusion_proof(&leaves, index).unwrap();
                 assert_eq!(proof, naive_path(index, &data), "path of {index} in {n}");
-                for other in 0..n {
-                    let shown = verify_inclusion(&leaves[other], other as u64, n as u64, &proof, &head);
+                for (other, leaf) in leaves.iter().enumerate() {
+                    let shown = verify_inclusion(leaf, other as u64, n as u64, &proof, &head);
                     assert_eq!(shown, other == index, "{other} by the proof of {index} in {n}");
                 }
                 for i in 0..proof.len() {
