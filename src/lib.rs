@@ -3,5 +3,6 @@
 //! The rooms, in the order an image walks through them. Imports point one way: see `ARCHITECTURE.md`.
 
 pub mod domain;
+pub mod gallery;
 pub mod journal;
 pub mod store;

@@ -1,1 +1,2 @@
 //! One integration-test binary: libtorch links once.
+mod truth;
