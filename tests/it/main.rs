@@ -6,3 +6,4 @@
 mod intake;
 mod support;
 mod vision;
+mod truth;

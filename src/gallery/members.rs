@@ -1,0 +1,282 @@
+//! Which vectors are enrolled, as what: told by the journal's entries, checked against the rows.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{Dtype, Gallery, GalleryError};
+use crate::domain::{Embedding, Fingerprint, Label, Rotation, SightingId, VectorRef};
+
+/// A row that is enrolled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub segment: u32,
+    pub row: u32,
+    pub rotation: Rotation,
+}
+
+/// An enrolled sighting.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub sighting: SightingId,
+    pub label: Label,
+    pub places: Vec<Place>,
+}
+
+/// All enrolled sightings, apart by weights.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    pub sets: BTreeMap<Fingerprint, Vec<Member>>,
+    /// Under which weights a sighting is enrolled, and its place among them.
+    places: HashMap<SightingId, (Fingerprint, usize)>,
+}
+
+impl Members {
+    fn get_mut(&mut self, sighting: &SightingId) -> Option<&mut Member> {
+        let (fingerprint, at) = self.places.get(sighting)?;
+        self.sets.get_mut(fingerprint)?.get_mut(*at)
+    }
+
+    fn insert(&mut self, fingerprint: Fingerprint, member: Member) {
+        self.remove(&member.sighting);
+        let set = self.sets.entry(fingerprint).or_default();
+        self.places.insert(member.sighting, (fingerprint, set.len()));
+        set.push(member);
+    }
+
+    fn remove(&mut self, sighting: &SightingId) -> bool {
+        let Some((fingerprint, at)) = self.places.remove(sighting) else {
+            return false;
+        };
+        if let Some(set) = self.sets.get_mut(&fingerprint) {
+            set.swap_remove(at);
+            if let Some(moved) = set.get(at) {
+                self.places.insert(moved.sighting, (fingerprint, at));
+            }
+            if set.is_empty() {
+                self.sets.remove(&fingerprint);
+            }
+        }
+        true
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+}
+
+/// A segment in numbers.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct SegmentStats {
+    /// The number in its name.
+    pub number: u32,
+    /// Rows, enrolled or not.
+    pub rows: u32,
+    /// Components of a vector.
+    pub dimension: usize,
+    /// How they are kept.
+    pub dtype: Dtype,
+    /// Which weights made them.
+    pub fingerprint: Fingerprint,
+    /// Bytes of the whole rows.
+    pub bytes: u64,
+    /// Bytes behind them that a crash left.
+    pub torn: u64,
+}
+
+/// The gallery in numbers.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct GalleryStats {
+    /// Enrolled sightings.
+    pub sightings: usize,
+    /// Labels in use.
+    pub labels: usize,
+    /// Enrolled vectors.
+    pub vectors: usize,
+    /// Enrolled sightings by weights; more than one means that some are not compared with a probe.
+    pub by_weights: BTreeMap<String, usize>,
+    /// The files.
+    pub segments: Vec<SegmentStats>,
+    /// Files that cannot be read, and why.
+    pub unreadable: BTreeMap<u32, String>,
+}
+
+/// What reading every row found.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct VerifyReport {
+    /// Whether every enrolled row is sound.
+    pub ok: bool,
+    /// Rows read.
+    pub rows: u64,
+    /// Of those, enrolled.
+    pub enrolled: u64,
+    /// Rows that are damaged but that nothing enrolled needs.
+    pub damaged_unused: u64,
+    /// Bytes that crashes left behind whole rows.
+    pub torn_bytes: u64,
+    /// Everything that is wrong, one sentence each.
+    pub problems: Vec<String>,
+}
+
+impl Gallery {
+    /// Enrols a sighting with the rows that its journal entry names; each row's checksum is checked. A sighting that
+    /// is enrolled already is replaced: so it is done after embedding anew.
+    ///
+    /// # Errors
+    /// A row that is missing, damaged, of another sighting or of other weights; nothing is changed then.
+    pub fn admit(
+        &mut self,
+        sighting: SightingId,
+        label: Label,
+        fingerprint: Fingerprint,
+        vectors: &[VectorRef],
+    ) -> Result<(), GalleryError> {
+        let mut places = Vec::with_capacity(vectors.len());
+        for reference in vectors {
+            if let Some(segment) = self.segments.get_mut(&reference.segment) {
+                segment.map()?;
+            }
+            self.check_row(reference, sighting, fingerprint)?;
+            places.push(Place { segment: reference.segment, row: reference.row, rotation: reference.rotation });
+        }
+        self.members.insert(fingerprint, Member { sighting, label, places });
+        Ok(())
+    }
+
+    /// Gives an enrolled sighting another label.
+    ///
+    /// # Errors
+    /// It is not enrolled.
+    pub fn relabel(&mut self, sighting: &SightingId, label: Label) -> Result<(), GalleryError> {
+        let member = self.members.get_mut(sighting).ok_or(GalleryError::Unknown(*sighting))?;
+        member.label = label;
+        Ok(())
+    }
+
+    /// Takes a sighting out of the search. Its rows stay on disk.
+    ///
+    /// # Errors
+    /// It is not enrolled.
+    pub fn remove(&mut self, sighting: &SightingId) -> Result<(), GalleryError> {
+        if self.members.remove(sighting) { Ok(()) } else { Err(GalleryError::Unknown(*sighting)) }
+    }
+
+    /// A vector by its reference, its checksum checked.
+    ///
+    /// # Errors
+    /// The row is missing or damaged.
+    pub fn vector(&self, reference: &VectorRef) -> Result<Embedding, GalleryError> {
+        let segment = self.segments.get(&reference.segment);
+        let sound = segment.and_then(|s| s.row(reference.row).ok().map(|row| (s, row.sighting)));
+        let (segment, sighting) = sound.ok_or_else(|| self.bad_row(reference, None, "cannot be read"))?;
+        self.check_row(reference, sighting, segment.fingerprint)?;
+        let mut scratch = Vec::new();
+        Embedding::normalised(segment.components(reference.row, &mut scratch).to_vec())
+            .ok_or_else(|| self.bad_row(reference, Some(sighting), "is no direction (its length is zero)"))
+    }
+
+    /// Enrolled sightings under each label.
+    #[must_use]
+    pub fn labels(&self) -> BTreeMap<&Label, usize> {
+        let mut labels = BTreeMap::new();
+        for member in self.members.sets.values().flatten() {
+            *labels.entry(&member.label).or_default() += 1;
+        }
+        labels
+    }
+
+    /// How many enrolled sightings were made with other weights, so that a search with these does not see them.
+    #[must_use]
+    pub fn made_with_others(&self, fingerprint: Fingerprint) -> usize {
+        self.members.len() - self.members.sets.get(&fingerprint).map_or(0, Vec::len)
+    }
+
+    /// Sizes and counts.
+    #[must_use]
+    pub fn stats(&self) -> GalleryStats {
+        let segment = |s: &super::segment::Segment| SegmentStats {
+            number: s.number,
+            rows: s.rows,
+            dimension: s.dimension,
+            dtype: s.dtype,
+            fingerprint: s.fingerprint,
+            bytes: s.bytes(),
+            torn: s.torn,
+        };
+        GalleryStats {
+            sightings: self.members.len(),
+            labels: self.labels().len(),
+            vectors: self.members.sets.values().flatten().map(|m| m.places.len()).sum(),
+            by_weights: self.members.sets.iter().map(|(f, set)| (f.to_string(), set.len())).collect(),
+            segments: self.segments.values().map(segment).collect(),
+            unreadable: self.unreadable.clone(),
+        }
+    }
+
+    /// Reads every row of every segment. Damage to rows that nothing enrolled needs is counted, not a problem.
+    ///
+    /// # Errors
+    /// A segment cannot be mapped.
+    pub fn verify(&mut self) -> Result<VerifyReport, GalleryError> {
+        let places = self.members.sets.values().flatten().flat_map(|m| &m.places);
+        let needed: HashSet<(u32, u32)> = places.map(|p| (p.segment, p.row)).collect();
+        let (mut rows, mut sound_needed, mut damaged_unused, mut torn_bytes) = (0, 0, 0, 0);
+        let mut problems = Vec::new();
+        for segment in self.segments.values_mut() {
+            segment.map()?;
+            torn_bytes += segment.torn;
+            for number in 0..segment.rows {
+                rows += 1;
+                let needed = needed.contains(&(segment.number, number));
+                let wrong = match segment.row(number) {
+                    Ok(row) if crc32fast::hash(row.bytes) == row.crc => None,
+                    Ok(_) => Some("is damaged (its checksum does not match)"),
+                    Err(wrong) => Some(wrong),
+                };
+                match (wrong, needed) {
+                    (None, needed) => sound_needed += u64::from(needed),
+                    (Some(wrong), true) => {
+                        problems.push(format!("{}: row {number}, which is enrolled, {wrong}", segment.path.display()));
+                    }
+                    (Some(_), false) => damaged_unused += 1,
+                }
+            }
+        }
+        if problems.is_empty() && sound_needed < needed.len() as u64 {
+            problems.push(format!("{} enrolled rows are missing", needed.len() as u64 - sound_needed));
+        }
+        Ok(VerifyReport { ok: problems.is_empty(), rows, enrolled: sound_needed, damaged_unused, torn_bytes, problems })
+    }
+
+    /// Whether the row is the one that the reference names.
+    fn check_row(
+        &self,
+        reference: &VectorRef,
+        sighting: SightingId,
+        fingerprint: Fingerprint,
+    ) -> Result<(), GalleryError> {
+        let bad = |detail: &str| Err(self.bad_row(reference, Some(sighting), detail));
+        let Some(segment) = self.segments.get(&reference.segment) else {
+            let why = self.unreadable.get(&reference.segment).map_or("it is missing", String::as_str);
+            return bad(&format!("cannot be read, for the segment cannot: {why}"));
+        };
+        match segment.row(reference.row) {
+            Err(wrong) => bad(wrong),
+            Ok(row) if row.sighting != sighting => bad(&format!("belongs to {}", row.sighting)),
+            Ok(row) if row.rotation != reference.rotation => bad("has another rotation than the journal says"),
+            Ok(row) if row.crc != reference.crc => bad("is not the vector that the journal names"),
+            Ok(row) if crc32fast::hash(row.bytes) != row.crc => bad("is damaged (its checksum does not match)"),
+            Ok(_) if segment.fingerprint != fingerprint => {
+                bad(&format!("was made with weights {}, not {fingerprint}", segment.fingerprint))
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn bad_row(&self, reference: &VectorRef, sighting: Option<SightingId>, detail: &str) -> GalleryError {
+        GalleryError::Row {
+            path: self.segment_path(reference.segment),
+            row: reference.row,
+            sighting,
+            detail: detail.into(),
+        }
+    }
+}
