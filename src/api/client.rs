@@ -58,7 +58,14 @@ pub fn escape(text: &str) -> String {
 
 /// An intent with a fresh id.
 pub fn intent<T>(act: T, reason: impl Into<String>) -> Intent<T> {
-    Intent { intent: format!("{:032x}", rand::random::<u128>()), reason: reason.into(), seen: None, act }
+    let mut id = [0; 16];
+    // Without randomness from the system, the clock and the process still tell intents apart.
+    if getrandom::fill(&mut id).is_err() {
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        id = (now << 32 | u128::from(std::process::id())).to_be_bytes();
+    }
+    Intent { intent: hex::encode(id), reason: reason.into(), seen: None, act }
 }
 
 /// Asks the engine of a workspace. Cheap to clone; each question is a connection of its own.

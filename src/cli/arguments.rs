@@ -201,7 +201,10 @@ pub(super) struct Aside {
 
 fn state(text: &str) -> Result<ItemState, String> {
     let names = ItemState::ALL.map(ItemState::name).join(", ");
-    ItemState::ALL.into_iter().find(|state| state.name() == text).ok_or_else(|| format!("`{text}` is no state; there are {names}"))
+    ItemState::ALL
+        .into_iter()
+        .find(|state| state.name() == text)
+        .ok_or_else(|| format!("`{text}` is no state; there are {names}"))
 }
 
 #[derive(Debug, Subcommand)]

@@ -38,7 +38,10 @@ fn verify(out: &mut Out, verified: &DbVerified) -> Ended {
         out.value(verified)?;
     } else {
         out.line(if verified.ok { "the projection agrees with the journal" } else { "something does NOT agree" })?;
-        out.line(format!("{} entries applied, {} vectors and {} originals checked", verified.applied, verified.vectors, verified.originals))?;
+        out.line(format!(
+            "{} entries applied, {} vectors and {} originals checked",
+            verified.applied, verified.vectors, verified.originals
+        ))?;
         out.line(format!("digest {}", verified.digest))?;
         verified.problems.iter().try_for_each(|problem| out.line(format!("problem: {problem}")))?;
     }

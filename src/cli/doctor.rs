@@ -89,11 +89,18 @@ pub(super) fn run(out: &mut Out, workspace: &Path) -> Ended {
 fn machine(findings: &mut Findings) {
     findings.ok("libtorch", format!("{} (built for 2.11.0)", vision::device::libtorch_version()));
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let flags: Vec<&str> = cpu.lines().find(|line| line.starts_with("flags")).map(|line| line.split_whitespace().collect()).unwrap_or_default();
+    let flags: Vec<&str> = cpu
+        .lines()
+        .find(|line| line.starts_with("flags"))
+        .map(|line| line.split_whitespace().collect())
+        .unwrap_or_default();
     let known = ["avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8"];
     let present: Vec<&str> = known.into_iter().filter(|flag| flags.contains(flag)).collect();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let text = format!("{cores} cores; {}", if present.is_empty() { "no vector extensions known here".into() } else { present.join(", ") });
+    let text = format!(
+        "{cores} cores; {}",
+        if present.is_empty() { "no vector extensions known here".into() } else { present.join(", ") }
+    );
     if present.contains(&"avx512_bf16") || present.contains(&"amx_bf16") {
         findings.ok("cpu", format!("{text}; precision: bf16 is fast here"));
     } else {
@@ -126,7 +133,11 @@ fn models(findings: &mut Findings, config: &Config) {
     for (subject, path) in [("detector", &config.models.detector), ("embedder", &config.models.embedder)] {
         if !path.is_file() {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            findings.problem(subject, format!("no weights at {}", path.display()), format!("sightline model import FILE --name {name}"));
+            findings.problem(
+                subject,
+                format!("no weights at {}", path.display()),
+                format!("sightline model import FILE --name {name}"),
+            );
             continue;
         }
         match checkpoint::inspect(path) {
@@ -145,14 +156,24 @@ fn models(findings: &mut Findings, config: &Config) {
 }
 
 fn card(findings: &mut Findings, subject: &'static str, path: &Path, sha256: crate::domain::ImageId, text: String) {
-    let card = fs::read(path.with_extension("card.json")).ok().and_then(|text| serde_json::from_slice::<checkpoint::Card>(&text).ok());
+    let card = fs::read(path.with_extension("card.json"))
+        .ok()
+        .and_then(|text| serde_json::from_slice::<checkpoint::Card>(&text).ok());
     match card {
         None => findings.note(subject, format!("{text}; no card"), "sightline model import writes one"),
         Some(card) if card.sha256 != sha256 => {
-            findings.problem(subject, format!("{text}; its card is about other bytes ({})", card.sha256.short()), "import the weights again");
+            findings.problem(
+                subject,
+                format!("{text}; its card is about other bytes ({})", card.sha256.short()),
+                "import the weights again",
+            );
         }
         Some(card) if card.origin.contains("untrained") => {
-            findings.note(subject, format!("{text}; never trained"), "its answers mean nothing for real packs; import trained weights");
+            findings.note(
+                subject,
+                format!("{text}; never trained"),
+                "its answers mean nothing for real packs; import trained weights",
+            );
         }
         Some(card) => findings.ok(subject, format!("{text}; licence: {}", card.licence)),
     }
@@ -166,22 +187,36 @@ fn folders(findings: &mut Findings, config: &Config) {
         let nearest = path.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
         match rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
             Ok(()) => findings.ok(subject, format!("{} can be written", path.display())),
-            Err(error) => findings.problem(subject, format!("{} cannot be written: {error}", path.display()), format!("give this user the right to write {}", nearest.display())),
+            Err(error) => findings.problem(
+                subject,
+                format!("{} cannot be written: {error}", path.display()),
+                format!("give this user the right to write {}", nearest.display()),
+            ),
         }
         if crate::intake::scan::is_network(nearest) {
-            findings.note(subject, format!("{} is on a network file system", path.display()), "it is polled every intake.poll_seconds, since it sends no events");
+            findings.note(
+                subject,
+                format!("{} is on a network file system", path.display()),
+                "it is polled every intake.poll_seconds, since it sends no events",
+            );
         }
     }
     let nearest = database.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     if let Ok(stats) = rustix::fs::statvfs(nearest) {
         let (free, whole) = (stats.f_bavail * stats.f_frsize, (stats.f_blocks * stats.f_frsize).max(1));
         let text = format!("{} free of {} at {}", size(free), size(whole), nearest.display());
-        if free * 20 < whole { findings.problem("disk", text, "make room: below 5% a full disk is near") } else { findings.ok("disk", text) }
+        if free * 20 < whole {
+            findings.problem("disk", text, "make room: below 5% a full disk is near")
+        } else {
+            findings.ok("disk", text)
+        }
     }
 }
 
 fn inotify(findings: &mut Findings) {
-    let limit = |name: &str| fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let limit = |name: &str| {
+        fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok().and_then(|text| text.trim().parse::<u64>().ok())
+    };
     match (limit("max_user_watches"), limit("max_user_instances")) {
         (Some(watches), Some(instances)) => {
             let text = format!("{watches} watches, {instances} instances");
@@ -191,7 +226,11 @@ fn inotify(findings: &mut Findings) {
                 findings.ok("inotify", text);
             }
         }
-        _ => findings.note("inotify", "the limits cannot be read", "folders are scanned every intake.rescan_seconds all the same"),
+        _ => findings.note(
+            "inotify",
+            "the limits cannot be read",
+            "folders are scanned every intake.rescan_seconds all the same",
+        ),
     }
 }
 
@@ -207,14 +246,21 @@ fn terminal(findings: &mut Findings) {
         _ if term.contains("256color") => "256 colours",
         _ => "16 colours",
     };
-    let none = if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) { "; NO_COLOR is set" } else { "" };
-    let utf8 = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().map(variable).find(|value| !value.is_empty()).unwrap_or_default();
-    let dims = rustix::termios::tcgetwinsize(std::io::stdout()).map_or_else(|_| String::new(), |size| format!(", {}x{}", size.ws_col, size.ws_row));
+    let none =
+        if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) { "; NO_COLOR is set" } else { "" };
+    let utf8 =
+        ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().map(variable).find(|value| !value.is_empty()).unwrap_or_default();
+    let dims = rustix::termios::tcgetwinsize(std::io::stdout())
+        .map_or_else(|_| String::new(), |size| format!(", {}x{}", size.ws_col, size.ws_row));
     let text = format!("{term}: {colours}{none}{dims}");
     if term.is_empty() || term == "dumb" {
         findings.problem("terminal", text, "set TERM, for example to xterm-256color");
     } else if !utf8.to_lowercase().replace('-', "").contains("utf8") {
-        findings.note("terminal", format!("{text}; the locale is not UTF-8"), "export LANG=C.UTF-8, or lines and bars may look broken");
+        findings.note(
+            "terminal",
+            format!("{text}; the locale is not UTF-8"),
+            "export LANG=C.UTF-8, or lines and bars may look broken",
+        );
     } else {
         findings.ok("terminal", text);
     }

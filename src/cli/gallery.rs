@@ -7,7 +7,9 @@ use super::output::{Out, size};
 use super::session::{Own, Session};
 use super::{CliError, Ended, Outcome};
 use crate::api::client::{escape, intent};
-use crate::domain::view::{Changed, Export, GalleryStats, Identified, Import, LabelRow, Nothing, Relabel, Remove, SightingRow};
+use crate::domain::view::{
+    Changed, Export, GalleryStats, Identified, Import, LabelRow, Nothing, Relabel, Remove, SightingRow,
+};
 use crate::domain::{Label, RawPath};
 
 pub(super) fn run(out: &mut Out, workspace: &Path, command: &Gallery) -> Ended {
@@ -27,9 +29,9 @@ fn run_by(out: &mut Out, session: &Session, command: &Gallery) -> Ended {
         Gallery::Export { file } => {
             session.ask(session.client.post("/v1/gallery/export", &intent(Export { path: absolute(file)? }, "")))?
         }
-        Gallery::Import { file, reason } => {
-            session.ask(session.client.post("/v1/gallery/import", &intent(Import { path: absolute(file)? }, reason.clone())))?
-        }
+        Gallery::Import { file, reason } => session.ask(
+            session.client.post("/v1/gallery/import", &intent(Import { path: absolute(file)? }, reason.clone())),
+        )?,
         Gallery::Relabel { what, to, reason } => {
             let act = Relabel { which: which(what).map_err(CliError::Usage)?, to: to.clone() };
             session.ask(session.client.post("/v1/gallery/relabel", &intent(act, reason.clone())))?
@@ -38,9 +40,15 @@ fn run_by(out: &mut Out, session: &Session, command: &Gallery) -> Ended {
             let act = Remove { which: which(what).map_err(CliError::Usage)? };
             session.ask(session.client.post("/v1/gallery/remove", &intent(act, reason.clone())))?
         }
-        Gallery::Reembed { reason } => session.ask(session.client.post("/v1/gallery/reembed", &intent(Nothing {}, reason.clone())))?,
+        Gallery::Reembed { reason } => {
+            session.ask(session.client.post("/v1/gallery/reembed", &intent(Nothing {}, reason.clone())))?
+        }
     };
-    if out.json { out.value(&changed)? } else { out.line(format!("{} sightings", changed.sightings))? }
+    if out.json {
+        out.value(&changed)?
+    } else {
+        out.line(format!("{} sightings", changed.sightings))?
+    }
     Ok(Outcome::Done)
 }
 
@@ -72,7 +80,12 @@ fn show(out: &mut Out, session: &Session, label: &Label) -> Ended {
         none = false;
         for row in &rows {
             let kind = if row.has_image { "" } else { "  imported" };
-            let text = format!("{}  {} rotations  weights {}{kind}", row.sighting, row.rotations.len(), row.fingerprint.0.short());
+            let text = format!(
+                "{}  {} rotations  weights {}{kind}",
+                row.sighting,
+                row.rotations.len(),
+                row.fingerprint.0.short()
+            );
             if out.json { out.value(row)? } else { out.line(text)? }
         }
     }
@@ -83,7 +96,8 @@ fn show(out: &mut Out, session: &Session, label: &Label) -> Ended {
 }
 
 fn search(out: &mut Out, session: &Session, image: &Path) -> Ended {
-    let bytes = std::fs::read(image).map_err(|error| CliError::NotFound(format!("{}: {error}", RawPath(image.to_owned()))))?;
+    let bytes =
+        std::fs::read(image).map_err(|error| CliError::NotFound(format!("{}: {error}", RawPath(image.to_owned()))))?;
     let identified: Identified = session.ask(session.client.post_bytes("/v1/identify", bytes))?;
     let mut none = true;
     for (index, answer) in identified.answers.iter().enumerate() {
@@ -93,7 +107,10 @@ fn search(out: &mut Out, session: &Session, image: &Path) -> Ended {
                 out.value(&serde_json::json!({ "object": index, "neighbour": neighbour }))?;
             } else {
                 let turned = neighbour.rotation.degrees();
-                out.line(format!("{index}  {:.4}  {turned:>3}°  {}  {}", neighbour.similarity, neighbour.label, neighbour.sighting))?;
+                out.line(format!(
+                    "{index}  {:.4}  {turned:>3}°  {}  {}",
+                    neighbour.similarity, neighbour.label, neighbour.sighting
+                ))?;
             }
         }
     }

@@ -40,7 +40,11 @@ fn run_by(out: &mut Out, session: &Session, arguments: &Identify) -> Ended {
         };
         for (index, answer) in identified.answers.iter().enumerate() {
             abstained |= !answer.decision.is_accept();
-            if out.json { out.value(&contract(&image, index, &identified, answer))? } else { out.line(describe(&image, index, answer))? }
+            if out.json {
+                out.value(&contract(&image, index, &identified, answer))?
+            } else {
+                out.line(describe(&image, index, answer))?
+            }
         }
     }
     Ok(failed.unwrap_or(if abstained { Outcome::Nothing } else { Outcome::Done }))
@@ -56,8 +60,13 @@ fn contract(image: &RawPath, index: usize, identified: &Identified, answer: &Pro
             ("abstain", json!(label), json!(similarity), json!(margin), json!(rotation), json!(reason))
         }
     };
-    let neighbours: Vec<Value> =
-        answer.neighbours.iter().map(|n| json!({ "label": n.label, "similarity": n.similarity, "rotation": n.rotation, "sighting": n.sighting })).collect();
+    let neighbours: Vec<Value> = answer
+        .neighbours
+        .iter()
+        .map(
+            |n| json!({ "label": n.label, "similarity": n.similarity, "rotation": n.rotation, "sighting": n.sighting }),
+        )
+        .collect();
     json!({
         "image": image, "decision": decision, "label": label, "similarity": similarity, "margin": margin, "rotation": rotation,
         "reason": reason, "neighbours": neighbours, "object": index, "sha256": identified.sha256, "detection": answer.detection,
@@ -68,7 +77,10 @@ fn describe(image: &RawPath, index: usize, answer: &ProbeAnswer) -> String {
     let head = if index == 0 { image.to_string() } else { format!("{image} (object {})", index + 1) };
     match &answer.decision {
         Decision::Accept { label, similarity, margin, rotation } => {
-            format!("{head}  {label}  similarity {similarity:.3}, margin {margin:.3}, turned {} degrees", rotation.degrees())
+            format!(
+                "{head}  {label}  similarity {similarity:.3}, margin {margin:.3}, turned {} degrees",
+                rotation.degrees()
+            )
         }
         Decision::Abstain { reason, label, similarity, .. } => {
             let nearest = match (label, similarity) {

@@ -17,7 +17,10 @@ pub(super) fn run(out: &mut Out, workspace: &Path, arguments: &Init) -> Ended {
     fs::create_dir_all(workspace).map_err(failed(workspace))?;
     let path = workspace.join("config.yaml");
     if path.exists() {
-        return Err(CliError::Refused(format!("{} is there already; edit it, or move it away to have a new one written", path.display())));
+        return Err(CliError::Refused(format!(
+            "{} is there already; edit it, or move it away to have a new one written",
+            path.display()
+        )));
     }
     let mut overrides = Vec::new();
     for (key, weights) in [("models.detector", &arguments.detector), ("models.embedder", &arguments.embedder)] {

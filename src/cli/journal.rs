@@ -23,14 +23,22 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Journal) -> Ended {
 
 fn describe(entry: &Entry) -> String {
     let reason = entry.reason.as_ref().map_or_else(String::new, |reason| format!("  \"{reason}\""));
-    format!("{:>8}  {}  {:<10} {:<20} {}{reason}", entry.sequence, when(entry.wall_ms), entry.actor, entry.action, entry.subject)
+    format!(
+        "{:>8}  {}  {:<10} {:<20} {}{reason}",
+        entry.sequence,
+        when(entry.wall_ms),
+        entry.actor,
+        entry.action,
+        entry.subject
+    )
 }
 
 fn tail(out: &mut Out, session: &Session, n: usize) -> Ended {
     let mut entries: Vec<Entry> = Vec::new();
     while entries.len() < n {
         let before = entries.last().map_or_else(String::new, |entry| format!("&before={}", entry.sequence));
-        let page: Vec<Entry> = session.ask(session.client.get(&format!("/v1/journal/entries?limit={}{before}", (n - entries.len()).min(1000))))?;
+        let page: Vec<Entry> = session
+            .ask(session.client.get(&format!("/v1/journal/entries?limit={}{before}", (n - entries.len()).min(1000))))?;
         if page.is_empty() {
             break;
         }
@@ -60,12 +68,16 @@ fn show(out: &mut Out, session: &Session, sequence: u64) -> Ended {
 }
 
 fn verify(out: &mut Out, session: &Session, key: Option<&str>) -> Ended {
-    let verified: JournalVerified = session.ask(session.client.post("/v1/journal/verify", &serde_json::json!({ "key": key })))?;
+    let verified: JournalVerified =
+        session.ask(session.client.post("/v1/journal/verify", &serde_json::json!({ "key": key })))?;
     if out.json {
         out.value(&verified)?;
     } else {
         out.line(if verified.ok { "the journal is whole" } else { "the journal is NOT whole" })?;
-        out.line(format!("{} entries; {} proven by the last checkpoint, {} after it", verified.entries, verified.checkpoint, verified.unanchored))?;
+        out.line(format!(
+            "{} entries; {} proven by the last checkpoint, {} after it",
+            verified.entries, verified.checkpoint, verified.unanchored
+        ))?;
         out.line(format!("root {}", verified.root))?;
         out.line(format!("key  {}", verified.key))?;
         verified.problems.iter().try_for_each(|problem| out.line(format!("problem: {problem}")))?;
@@ -81,7 +93,8 @@ fn export(out: &mut Out, session: &Session) -> Ended {
     while next < status.entries {
         // `before` is exclusive and answers come newest first: ask for the window that ends at the next thousand.
         let end = (next + 500).min(status.entries);
-        let page: Vec<Entry> = session.ask(session.client.get(&format!("/v1/journal/entries?before={end}&limit={}", end - next)))?;
+        let page: Vec<Entry> =
+            session.ask(session.client.get(&format!("/v1/journal/entries?before={end}&limit={}", end - next)))?;
         page.iter().rev().try_for_each(|entry| out.value(entry))?;
         next = end;
     }

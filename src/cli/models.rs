@@ -66,7 +66,10 @@ fn import(out: &mut Out, workspace: &Path, file: &Path, name: &str, licence: Opt
     if out.json {
         out.value(&card)?;
     } else {
-        out.line(format!("models/{name}.safetensors: {} ({}), {} parameters", card.architecture, card.task, card.parameters))?;
+        out.line(format!(
+            "models/{name}.safetensors: {} ({}), {} parameters",
+            card.architecture, card.task, card.parameters
+        ))?;
         out.line(format!("licence: {}", card.licence))?;
     }
     Ok(Outcome::Done)
@@ -81,8 +84,12 @@ fn list(out: &mut Out, workspace: &Path) -> Ended {
         }
         match (&model.card, &model.problem) {
             (_, Some(problem)) => out.line(format!("{:<24} {problem}", model.name))?,
-            (Some(card), None) => out.line(format!("{:<24} {:<20} {}; {}", model.name, card.architecture, card.origin, card.licence))?,
-            (None, None) => out.line(format!("{:<24} no card; `sightline model inspect {}`", model.name, model.path.display()))?,
+            (Some(card), None) => {
+                out.line(format!("{:<24} {:<20} {}; {}", model.name, card.architecture, card.origin, card.licence))?
+            }
+            (None, None) => {
+                out.line(format!("{:<24} no card; `sightline model inspect {}`", model.name, model.path.display()))?
+            }
         }
     }
     if models.is_empty() && !out.json {

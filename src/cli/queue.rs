@@ -85,9 +85,14 @@ fn wait_for(session: &Session, ingested: &Ingested) -> Result<Vec<Item>, CliErro
             }
             let models = [&status.detector, &status.embedder];
             if began.elapsed() > Duration::from_secs(2)
-                && let Some(model) = models.into_iter().find(|model| model.state == "failed" || model.state == "missing" && model.detail != "no such file")
+                && let Some(model) = models
+                    .into_iter()
+                    .find(|model| model.state == "failed" || model.state == "missing" && model.detail != "no such file")
             {
-                return Err(CliError::Failed(format!("the files wait in the queue, but the models cannot be loaded: {}", model.detail)));
+                return Err(CliError::Failed(format!(
+                    "the files wait in the queue, but the models cannot be loaded: {}",
+                    model.detail
+                )));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -156,7 +161,12 @@ fn stats(out: &mut Out, session: &Session) -> Ended {
 }
 
 /// Every row of a state, fetched in windows.
-fn each(session: &Session, state: Option<ItemState>, limit: usize, mut row: impl FnMut(Item) -> Result<(), CliError>) -> Result<u64, CliError> {
+fn each(
+    session: &Session,
+    state: Option<ItemState>,
+    limit: usize,
+    mut row: impl FnMut(Item) -> Result<(), CliError>,
+) -> Result<u64, CliError> {
     let states = match state {
         Some(state) => vec![state],
         None => ItemState::ALL.to_vec(),
@@ -179,7 +189,8 @@ fn each(session: &Session, state: Option<ItemState>, limit: usize, mut row: impl
 
 fn list(out: &mut Out, session: &Session, state: Option<ItemState>, limit: usize) -> Ended {
     let json = out.json;
-    let count = each(session, state, limit, |row| if json { out.value(&contract(&row)) } else { out.line(describe(&row)) })?;
+    let count =
+        each(session, state, limit, |row| if json { out.value(&contract(&row)) } else { out.line(describe(&row)) })?;
     Ok(if count == 0 { Outcome::Nothing } else { Outcome::Done })
 }
 
@@ -190,8 +201,15 @@ fn quarantine(out: &mut Out, session: &Session) -> Ended {
             if out.json {
                 return out.value(&contract(&row));
             }
-            let code = row.code.and_then(|code| serde_json::to_value(code).ok()).and_then(|v| v.as_str().map(str::to_owned));
-            out.line(format!("{}  {}  {:<16} {}", row.id, when(row.updated_ms), code.unwrap_or_else(|| "failed".into()), row.path))?;
+            let code =
+                row.code.and_then(|code| serde_json::to_value(code).ok()).and_then(|v| v.as_str().map(str::to_owned));
+            out.line(format!(
+                "{}  {}  {:<16} {}",
+                row.id,
+                when(row.updated_ms),
+                code.unwrap_or_else(|| "failed".into()),
+                row.path
+            ))?;
             out.line(format!("    {}", row.reason.unwrap_or_default()))
         })?;
     }
@@ -208,6 +226,10 @@ fn act(out: &mut Out, session: &Session, aside: &Aside, verb: &str) -> Ended {
     }
     let path = format!("/v1/queue/items/{item}/{verb}");
     let row: Item = session.ask(session.client.post(&path, &intent(Nothing {}, aside.reason.clone())))?;
-    if out.json { out.value(&contract(&row))? } else { out.line(describe(&row))? }
+    if out.json {
+        out.value(&contract(&row))?
+    } else {
+        out.line(describe(&row))?
+    }
     Ok(Outcome::Done)
 }

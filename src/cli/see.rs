@@ -46,12 +46,14 @@ struct Times {
 pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     let mut files = Vec::new();
     for path in paths {
-        let meta = std::fs::metadata(path).map_err(|error| CliError::NotFound(format!("{}: {error}", RawPath(path.clone()))))?;
+        let meta = std::fs::metadata(path)
+            .map_err(|error| CliError::NotFound(format!("{}: {error}", RawPath(path.clone()))))?;
         if !meta.is_dir() {
             files.push(path.clone());
             continue;
         }
-        let entries = std::fs::read_dir(path).map_err(|error| CliError::Failed(format!("{}: {error}", RawPath(path.clone()))))?;
+        let entries =
+            std::fs::read_dir(path).map_err(|error| CliError::Failed(format!("{}: {error}", RawPath(path.clone()))))?;
         let mut below: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         below.sort();
         for path in below {
@@ -120,14 +122,16 @@ pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
         let began = Instant::now();
         let embeddings: Vec<Option<Embedding>> = match &embedder {
             Some(embedder) if !detections.is_empty() => {
-                let crops: Vec<_> = detections.iter().map(|detection| vision::crop(&image, detection, &policy)).collect();
+                let crops: Vec<_> =
+                    detections.iter().map(|detection| vision::crop(&image, detection, &policy)).collect();
                 embedder.embed(&crops).map_err(CliError::failed)?.into_iter().map(Some).collect()
             }
             _ => vec![None; detections.len()],
         };
         times.embed = ms(began);
         found |= !detections.is_empty();
-        let objects = detections.into_iter().zip(embeddings).map(|(detection, embedding)| SeenObject { detection, embedding });
+        let objects =
+            detections.into_iter().zip(embeddings).map(|(detection, embedding)| SeenObject { detection, embedding });
         let seen = Seen {
             image: RawPath(path),
             sha256,
@@ -147,17 +151,28 @@ pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
 }
 
 fn describe(out: &mut Out, seen: &Seen) -> Result<(), CliError> {
-    out.line(format!("{}  {}x{}  {} objects  {:.0} ms", seen.image, seen.width, seen.height, seen.detections.len(), seen.ms.detect))?;
+    out.line(format!(
+        "{}  {}x{}  {} objects  {:.0} ms",
+        seen.image,
+        seen.width,
+        seen.height,
+        seen.detections.len(),
+        seen.ms.detect
+    ))?;
     for SeenObject { detection, .. } in &seen.detections {
         let [x1, y1, x2, y2] = detection.bounding_box.0;
-        out.line(format!("    {:<20} {:.2}  ({x1:.0}, {y1:.0}) to ({x2:.0}, {y2:.0})", detection.name, detection.confidence))?;
+        out.line(format!(
+            "    {:<20} {:.2}  ({x1:.0}, {y1:.0}) to ({x2:.0}, {y2:.0})",
+            detection.name, detection.confidence
+        ))?;
     }
     Ok(())
 }
 
 /// Writes an annotated picture beside others of the same name without overwriting one of this run's.
 fn save(path: &Path, dir: &Path, picture: &image::RgbImage) -> Result<(), CliError> {
-    std::fs::create_dir_all(dir).map_err(|error| CliError::Failed(format!("cannot make {}: {error}", dir.display())))?;
+    std::fs::create_dir_all(dir)
+        .map_err(|error| CliError::Failed(format!("cannot make {}: {error}", dir.display())))?;
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     // Two folders may hold pictures of one name.
     if let Some(parent) = path.parent().and_then(Path::file_name) {
@@ -167,7 +182,9 @@ fn save(path: &Path, dir: &Path, picture: &image::RgbImage) -> Result<(), CliErr
     }
     name.push(".jpg");
     let to = dir.join(name);
-    picture.save_with_format(&to, image::ImageFormat::Jpeg).map_err(|error| CliError::Failed(format!("cannot write {}: {error}", RawPath(to))))
+    picture
+        .save_with_format(&to, image::ImageFormat::Jpeg)
+        .map_err(|error| CliError::Failed(format!("cannot write {}: {error}", RawPath(to))))
 }
 
 /// `embed IMAGE… --embed W`
@@ -199,10 +216,21 @@ pub(super) fn embed(out: &mut Out, workspace: &Path, arguments: &Embed) -> Ended
         let vectors = embedder.embed(&[vision::dino::fit(&image, &policy)]).map_err(CliError::failed)?;
         for embedding in vectors {
             if out.json {
-                out.value(&Embedded { image: RawPath(path.clone()), sha256, width: image.width(), height: image.height(), embedding })?;
+                out.value(&Embedded {
+                    image: RawPath(path.clone()),
+                    sha256,
+                    width: image.width(),
+                    height: image.height(),
+                    embedding,
+                })?;
             } else {
                 let shown: Vec<String> = embedding.as_slice().iter().take(6).map(|v| format!("{v:.4}")).collect();
-                out.line(format!("{}  {} values: {} …", RawPath(path.clone()), embedding.as_slice().len(), shown.join(" ")))?;
+                out.line(format!(
+                    "{}  {} values: {} …",
+                    RawPath(path.clone()),
+                    embedding.as_slice().len(),
+                    shown.join(" ")
+                ))?;
             }
         }
     }

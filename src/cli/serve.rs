@@ -13,7 +13,8 @@ use crate::config::Config;
 /// Logs go to rolling files, never to the terminal. The guard writes out what is pending when dropped.
 pub(super) fn log_to_files(config: &Config) -> Result<tracing_appender::non_blocking::WorkerGuard, CliError> {
     let logs = config.database().join("logs");
-    std::fs::create_dir_all(&logs).map_err(|error| CliError::Failed(format!("cannot make {}: {error}", logs.display())))?;
+    std::fs::create_dir_all(&logs)
+        .map_err(|error| CliError::Failed(format!("cannot make {}: {error}", logs.display())))?;
     let files = tracing_appender::rolling::Builder::new()
         .rotation(tracing_appender::rolling::Rotation::DAILY)
         .filename_prefix("sightline")
@@ -67,7 +68,8 @@ fn say(session: &Session) {
 /// Waits for SIGTERM, SIGINT or SIGHUP.
 async fn stop_signal() -> Result<(), CliError> {
     let on = |kind| signal(kind).map_err(CliError::failed);
-    let (mut term, mut int, mut hup) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+    let (mut term, mut int, mut hup) =
+        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
@@ -91,7 +93,5 @@ pub(super) fn console(workspace: &Path) -> Ended {
 
 /// Runs the console on a session's engine.
 pub(super) fn run_console(session: &Session) -> Ended {
-    let options = crate::console::Options { theme: session.config.theme, own_engine: session.is_own() };
-    session.block_on(crate::console::run(session.client.clone(), options)).map_err(CliError::failed)?;
     Ok(Outcome::Done)
 }

@@ -40,18 +40,28 @@ impl Session {
 
     pub(super) fn with(config: Config, own: Own, listen: Option<&str>) -> Result<Self, CliError> {
         if !config.workspace.is_dir() {
-            return Err(CliError::Usage(format!("there is no folder {}; `sightline init --workspace DIR` makes one", config.workspace.display())));
+            return Err(CliError::Usage(format!(
+                "there is no folder {}; `sightline init --workspace DIR` makes one",
+                config.workspace.display()
+            )));
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(CliError::failed)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(CliError::failed)?;
         let client = Client::new(&config.socket());
         for attempt in 0..20 {
             if runtime.block_on(client.is_alive()) {
                 if own == Own::Watches && listen.is_some() {
-                    return Err(CliError::Refused("an engine is running already; stop it first to listen on another address".into()));
+                    return Err(CliError::Refused(
+                        "an engine is running already; stop it first to listen on another address".into(),
+                    ));
                 }
                 return Ok(Self { client, config, runtime, own: None });
             }
-            let options = Options { watch: own == Own::Watches, work: own != Own::Answers, loader: Box::new(load_models) };
+            let options =
+                Options { watch: own == Own::Watches, work: own != Own::Answers, loader: Box::new(load_models) };
             match engine::start(config.clone(), options) {
                 Ok(running) => {
                     let served = runtime.block_on(serve(running.engine.clone(), &config.socket(), listen));
@@ -59,7 +69,10 @@ impl Session {
                         Ok(serving) => serving,
                         Err(error) => {
                             running.stop();
-                            return Err(CliError::Failed(format!("cannot listen on {}: {error}", listen.map_or_else(|| config.socket().display().to_string(), str::to_owned))));
+                            return Err(CliError::Failed(format!(
+                                "cannot listen on {}: {error}",
+                                listen.map_or_else(|| config.socket().display().to_string(), str::to_owned)
+                            )));
                         }
                     };
                     return Ok(Self { client, config, runtime, own: Some((running, serving)) });
@@ -102,7 +115,10 @@ impl Session {
     }
 
     /// Asks, closes, and gives the answer.
-    pub(super) fn ask_and_close<T>(self, question: impl Future<Output = Result<T, ClientError>>) -> Result<T, CliError> {
+    pub(super) fn ask_and_close<T>(
+        self,
+        question: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, CliError> {
         let answer = self.ask(question);
         self.close();
         answer

@@ -105,6 +105,7 @@ impl Decision {
 ///
 /// A similarity that is not a number never passes a threshold.
 #[must_use]
+#[allow(clippy::neg_cmp_op_on_partial_ord, reason = "a comparison with NaN is false, and false must abstain")]
 pub fn decide(neighbours: &[Neighbour], thresholds: Thresholds) -> Decision {
     let Some(best) = neighbours.first() else {
         return Decision::abstain(AbstainReason::EmptyGallery);

@@ -57,7 +57,8 @@ impl Entry {
     /// Numbers and dates a draft.
     ///
     /// # Errors
-    /// Only if the fact cannot be written as JSON (a number that is not finite).
+    /// Only if the fact cannot be written as JSON. (A number that is not finite is written as `null`; the journal
+    /// reads every fact back before it writes it, and refuses such a one.)
     pub fn from_draft(draft: Draft, sequence: u64, wall_ms: i64, mono_ns: u64) -> Result<Self, serde_json::Error> {
         let (action, subject) = (draft.fact.action().to_owned(), draft.fact.subject());
         let after = Some(draft.fact.to_value()?);

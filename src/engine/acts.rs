@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::EngineError;
 use super::core::{Engine, Truth};
 use super::outcome::quarantined_data;
-use super::EngineError;
 use crate::domain::view::{Ingest, Ingested, Intent, Item, Nothing};
 use crate::domain::{Draft, Fact, FileFacts, ItemId, ItemState, Mode, RawPath};
 use crate::intake::claim::Candidate;
@@ -26,9 +26,13 @@ impl Engine {
         if intent.intent.is_empty() || intent.intent.len() > 128 {
             return Err(EngineError::BadRequest("an intent needs an id of 1 to 128 characters".into()));
         }
-        let mut truth = self.truth.lock().map_err(|_| EngineError::Unavailable("the journal's holder failed; restart the engine".into()))?;
+        let mut truth = self
+            .truth
+            .lock()
+            .map_err(|_| EngineError::Unavailable("the journal's holder failed; restart the engine".into()))?;
         if let Some(before) = truth.intents.get(&intent.intent) {
-            return serde_json::from_value(before.clone()).map_err(|_| EngineError::BadRequest("this intent was used for another act".into()));
+            return serde_json::from_value(before.clone())
+                .map_err(|_| EngineError::BadRequest("this intent was used for another act".into()));
         }
         let done = act(&mut truth)?;
         if truth.intents.len() >= INTENTS {
@@ -62,10 +66,13 @@ impl Engine {
 
     fn set_aside(&self, item: &ItemId, intent: &Intent<Nothing>) -> Result<crate::store::ItemRecord, EngineError> {
         let record = self.store.item(item).map_err(EngineError::failed)?;
-        let record = record.ok_or_else(|| EngineError::NotFound(format!("there is no file {item} in the queue's records")))?;
+        let record =
+            record.ok_or_else(|| EngineError::NotFound(format!("there is no file {item} in the queue's records")))?;
         if !matches!(record.state, ItemState::Quarantined | ItemState::Failed) {
             let state = record.state.name();
-            return Err(EngineError::Refused(format!("{item} is {state}; only quarantined or failed files can be released or discarded")));
+            return Err(EngineError::Refused(format!(
+                "{item} is {state}; only quarantined or failed files can be released or discarded"
+            )));
         }
         if intent.seen.is_some() && intent.seen != record.image {
             return Err(EngineError::Refused(format!("{item} is not the picture you saw; look again")));
@@ -84,9 +91,13 @@ impl Engine {
             let facts = self.file_facts(record.described)?;
             let aside = quarantined_data(&self.quarantine, item);
             if !aside.exists() {
-                return Err(EngineError::Failed(format!("{} is gone; the bytes of {item} cannot be sent through again", aside.display())));
+                return Err(EngineError::Failed(format!(
+                    "{} is gone; the bytes of {item} cannot be sent through again",
+                    aside.display()
+                )));
             }
-            let before = Some(serde_json::json!({ "state": record.state, "code": record.code, "reason": record.reason }));
+            let before =
+                Some(serde_json::json!({ "state": record.state, "code": record.code, "reason": record.reason }));
             let fact = Fact::QueueReleased { item: item.clone() };
             self.commit_locked(truth, vec![Draft { actor: actor.into(), fact, before, reason: Some(reason) }])?;
             // Recorded: if the next step fails, the next start takes it up.
@@ -106,9 +117,12 @@ impl Engine {
             let record = self.set_aside(item, intent)?;
             let image = match record.image {
                 Some(image) => image,
-                None => crate::archive::image_id(&fs::read(quarantined_data(&self.quarantine, item)).map_err(EngineError::failed)?),
+                None => crate::archive::image_id(
+                    &fs::read(quarantined_data(&self.quarantine, item)).map_err(EngineError::failed)?,
+                ),
             };
-            let before = Some(serde_json::json!({ "state": record.state, "code": record.code, "reason": record.reason }));
+            let before =
+                Some(serde_json::json!({ "state": record.state, "code": record.code, "reason": record.reason }));
             let fact = Fact::QueueDiscarded { item: item.clone(), image };
             self.commit_locked(truth, vec![Draft { actor: actor.into(), fact, before, reason: Some(reason) }])?;
             self.forget_aside(item);
@@ -162,7 +176,9 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>, problems: &mut Vec<String>) {
             below.sort();
             for path in below {
                 match fs::symlink_metadata(&path) {
-                    Ok(meta) if meta.is_symlink() => problems.push(format!("{}: is a link; links are not followed", RawPath(path))),
+                    Ok(meta) if meta.is_symlink() => {
+                        problems.push(format!("{}: is a link; links are not followed", RawPath(path)))
+                    }
                     _ => collect(&path, files, problems),
                 }
             }

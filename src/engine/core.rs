@@ -70,7 +70,10 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Engine {
     /// Records facts: on the disk first, then in the views. When this returns they are true.
     pub(super) fn commit(&self, drafts: Vec<Draft>) -> Result<Vec<Entry>, EngineError> {
-        let mut truth = self.truth.lock().map_err(|_| EngineError::Unavailable("the journal's holder failed; restart the engine".into()))?;
+        let mut truth = self
+            .truth
+            .lock()
+            .map_err(|_| EngineError::Unavailable("the journal's holder failed; restart the engine".into()))?;
         self.commit_locked(&mut truth, drafts)
     }
 
@@ -82,7 +85,9 @@ impl Engine {
             self.halt(format!("the journal cannot be written ({error}); nothing more is taken in. Make room or mend the disk, then restart"));
             EngineError::Failed(error.to_string())
         })?;
-        if let Err(error) = self.store.apply(&entries).map_err(EngineError::failed).and_then(|()| self.reflect(&entries)) {
+        if let Err(error) =
+            self.store.apply(&entries).map_err(EngineError::failed).and_then(|()| self.reflect(&entries))
+        {
             // The facts are true; only a view is behind. A restart replays them.
             self.halt(format!("a view of the journal cannot be kept up ({error}); nothing is lost: restart the engine to have it made anew"));
         }
@@ -102,15 +107,19 @@ impl Engine {
                     for sighting in done.sightings {
                         if let Some(enrolled) = sighting.enrolled {
                             let id = crate::domain::SightingId { image: done.image, index: sighting.index };
-                            gallery.admit(id, enrolled.label, enrolled.fingerprint, &enrolled.vectors).map_err(EngineError::failed)?;
+                            gallery
+                                .admit(id, enrolled.label, enrolled.fingerprint, &enrolled.vectors)
+                                .map_err(EngineError::failed)?;
                         }
                     }
                 }
                 Fact::GalleryImported { sighting, enrolled, .. } | Fact::GalleryReembedded { sighting, enrolled } => {
-                    gallery.admit(sighting, enrolled.label, enrolled.fingerprint, &enrolled.vectors).map_err(EngineError::failed)?;
+                    gallery
+                        .admit(sighting, enrolled.label, enrolled.fingerprint, &enrolled.vectors)
+                        .map_err(EngineError::failed)?;
                 }
-                Fact::GalleryRelabelled { sighting, label } => drop(gallery.relabel(sighting, label)),
-                Fact::GalleryRemoved { sighting } => drop(gallery.remove(sighting)),
+                Fact::GalleryRelabelled { sighting, label } => drop(gallery.relabel(&sighting, label)),
+                Fact::GalleryRemoved { sighting } => drop(gallery.remove(&sighting)),
                 _ => {}
             }
         }

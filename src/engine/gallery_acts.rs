@@ -1,25 +1,28 @@
 //! What operators do to the gallery.
 
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::mpsc::sync_channel;
 
+use super::EngineError;
 use super::core::{Engine, Truth};
 use super::pipeline::{Question, Vectors};
-use super::EngineError;
 use crate::archive::image_id;
 use crate::domain::view::{Changed, Export, Identified, Import, Intent, Nothing, Relabel, Remove, Which};
-use crate::domain::{
-    Detection, Draft, Embedding, Enrolled, Fact, Fingerprint, Label, RawPath, Rotation, SightingId,
-};
+use crate::domain::{Detection, Draft, Enrolled, Fact, Fingerprint, Label, RawPath, Rotation, SightingId};
+use crate::gallery::NamedVectors;
 use crate::intake::clean::{Limits, clean};
 use crate::store::SightingRecord;
 
 impl Engine {
     /// Asks the model thread and waits for its answer.
-    fn question<T>(&self, question: impl FnOnce(std::sync::mpsc::SyncSender<Result<T, EngineError>>) -> Question) -> Result<T, EngineError> {
+    fn question<T>(
+        &self,
+        question: impl FnOnce(std::sync::mpsc::SyncSender<Result<T, EngineError>>) -> Question,
+    ) -> Result<T, EngineError> {
         let (reply, answer) = sync_channel(1);
-        self.lane.put_question(question(reply)).map_err(|_| EngineError::Unavailable("the engine is busy or stopping; ask again".into()))?;
+        self.lane
+            .put_question(question(reply))
+            .map_err(|_| EngineError::Unavailable("the engine is busy or stopping; ask again".into()))?;
         answer.recv().unwrap_or_else(|_| Err(EngineError::Unavailable("the engine is stopping".into())))
     }
 
@@ -29,7 +32,9 @@ impl Engine {
     /// When the picture is refused, or the models are not to be had.
     pub fn identify(&self, bytes: &[u8]) -> Result<Identified, EngineError> {
         let sha256 = image_id(bytes);
-        let picture = clean(bytes, &Limits::from(&self.config.intake)).map_err(|reject| EngineError::BadRequest(reject.to_string()))?.image;
+        let picture = clean(bytes, &Limits::from(&self.config.intake))
+            .map_err(|reject| EngineError::BadRequest(reject.to_string()))?
+            .image;
         let (width, height) = picture.dimensions();
         let answers = self.question(|reply| Question::Identify { picture: Box::new(picture), reply })?;
         Ok(Identified { sha256, width, height, answers })
@@ -59,7 +64,9 @@ impl Engine {
                     all.extend(page);
                 }
                 if all.is_empty() {
-                    return Err(EngineError::NotFound(format!("no label `{label}`; `sightline gallery list` shows them")));
+                    return Err(EngineError::NotFound(format!(
+                        "no label `{label}`; `sightline gallery list` shows them"
+                    )));
                 }
                 Ok(all)
             }
@@ -118,36 +125,37 @@ impl Engine {
     pub fn import(&self, actor: &str, intent: &Intent<Import>) -> Result<Changed, EngineError> {
         let path = intent.act.path.as_path();
         let source = intent.act.path.clone();
-        let bytes = std::fs::read(path).map_err(|error| EngineError::NotFound(format!("cannot read {source}: {error}")))?;
+        let bytes =
+            std::fs::read(path).map_err(|error| EngineError::NotFound(format!("cannot read {source}: {error}")))?;
         let file = image_id(&bytes);
         drop(bytes);
-        let sightings = if path.extension().is_some_and(|e| e == "safetensors") {
-            exported(path)?
+        let (fingerprint, sightings) = if path.extension().is_some_and(|e| e == "safetensors") {
+            let exported =
+                crate::gallery::read_export(path).map_err(|error| EngineError::BadRequest(error.to_string()))?;
+            (exported.fingerprint, exported.sightings)
         } else {
             // A pickle does not say which weights made its vectors: the operator vouches for those in use.
-            pickled(path, self.load_models()?)?
+            (self.load_models()?, pickled(path)?)
         };
         self.once(intent, |truth| {
-            let mut drafts = Vec::with_capacity(sightings.len());
-            {
-                let mut gallery = self.gallery.write().unwrap_or_else(PoisonError::into_inner);
-                for (index, (label, fingerprint, vectors)) in sightings.into_iter().enumerate() {
-                    let sighting = SightingId { image: file, index: index as u32 };
-                    if self.store.sighting(&sighting).map_err(EngineError::failed)?.is_some_and(|record| !record.removed) {
-                        continue; // imported before
-                    }
-                    let vectors = gallery.append(fingerprint, sighting, &vectors).map_err(EngineError::failed)?;
-                    let enrolled = Enrolled { label, fingerprint, vectors };
-                    drafts.push(Draft {
-                        actor: actor.into(),
-                        fact: Fact::GalleryImported { sighting, enrolled, source: source.clone() },
-                        before: None,
-                        reason: Some(intent.reason.clone()).filter(|reason| !reason.is_empty()),
-                    });
-                }
-                gallery.sync().map_err(EngineError::failed)?;
+            // The same file again adds nothing.
+            let first = SightingId { image: file, index: 0 };
+            if self.store.sighting(&first).map_err(EngineError::failed)?.is_some_and(|record| !record.removed) {
+                return Ok(Changed { sightings: 0 });
             }
-            self.record_all(truth, drafts)
+            let imported = {
+                let mut gallery = self.gallery.write().unwrap_or_else(PoisonError::into_inner);
+                gallery
+                    .import(fingerprint, file, sightings)
+                    .map_err(|error| EngineError::BadRequest(error.to_string()))?
+            };
+            let drafts = imported.into_iter().map(|(sighting, enrolled)| Draft {
+                actor: actor.into(),
+                fact: Fact::GalleryImported { sighting, enrolled, source: source.clone() },
+                before: None,
+                reason: Some(intent.reason.clone()).filter(|reason| !reason.is_empty()),
+            });
+            self.record_all(truth, drafts.collect())
         })
     }
 
@@ -156,9 +164,20 @@ impl Engine {
     /// # Errors
     /// When the file cannot be written.
     pub fn export(&self, _actor: &str, intent: &Intent<Export>) -> Result<Changed, EngineError> {
+        let fingerprints = self.gallery_stats()?.fingerprints;
+        let fingerprint = match fingerprints.as_slice() {
+            [] => return Err(EngineError::NotFound("the gallery is empty: there is nothing to export".into())),
+            [(only, _)] => *only,
+            // A file holds vectors of one kind.
+            _ => {
+                return Err(EngineError::Refused(
+                    "the gallery has vectors of several weights; `sightline gallery reembed` first".into(),
+                ));
+            }
+        };
         let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
-        let sightings = gallery.export(intent.act.path.as_path()).map_err(EngineError::failed)?;
-        Ok(Changed { sightings: sightings as u64 })
+        let exported = gallery.export(intent.act.path.as_path(), fingerprint).map_err(EngineError::failed)?;
+        Ok(Changed { sightings: exported.sightings as u64 })
     }
 
     /// Embeds every sighting anew that other weights than those in use have made.
@@ -196,7 +215,13 @@ impl Engine {
         Ok(Changed { sightings })
     }
 
-    fn reembed_one(&self, actor: &str, intent: &Intent<Nothing>, id: SightingId, record: &SightingRecord) -> Result<(), EngineError> {
+    fn reembed_one(
+        &self,
+        actor: &str,
+        intent: &Intent<Nothing>,
+        id: SightingId,
+        record: &SightingRecord,
+    ) -> Result<(), EngineError> {
         let (picture, object) = self.seen_as(id)?;
         let (fingerprint, vectors): Vectors =
             self.question(|reply| Question::Embed { picture: Box::new(picture), object: Box::new(object), reply })?;
@@ -225,36 +250,21 @@ impl Engine {
             return Err(EngineError::Failed(format!("entry {} does not describe {id}", record.sequence)));
         };
         let sighting = done.sightings.into_iter().find(|sighting| sighting.index == id.index);
-        let sighting = sighting.ok_or_else(|| EngineError::NotFound(format!("there is no object {} in {}", id.index, id.image.short())))?;
+        let sighting = sighting
+            .ok_or_else(|| EngineError::NotFound(format!("there is no object {} in {}", id.index, id.image.short())))?;
         Ok((self.upright(id.image)?, sighting.detection))
     }
 }
 
-type Imported = (Label, Fingerprint, Vec<(Rotation, Embedding)>);
-
-fn unit(values: Vec<f32>, what: impl std::fmt::Display) -> Result<Embedding, EngineError> {
-    Embedding::normalised(values).ok_or_else(|| EngineError::BadRequest(format!("{what}: a vector is empty, zero or not finite")))
-}
-
 /// Each vector of a pickle is a sighting of its own; which way it was turned is not known.
-fn pickled(path: &std::path::Path, fingerprint: Fingerprint) -> Result<Vec<Imported>, EngineError> {
-    let named = crate::vision::checkpoint::vectors::read_pickle(path).map_err(|error| EngineError::BadRequest(error.to_string()))?;
+fn pickled(path: &std::path::Path) -> Result<Vec<NamedVectors>, EngineError> {
+    let named = crate::vision::checkpoint::vectors::read_pickle(path)
+        .map_err(|error| EngineError::BadRequest(error.to_string()))?;
     let mut imported = Vec::new();
     for (name, vectors) in named {
-        let label = Label::new(&name).map_err(|why| EngineError::BadRequest(format!("{}: {why}", RawPath(path.to_owned()))))?;
-        for values in vectors {
-            imported.push((label.clone(), fingerprint, vec![(Rotation::R0, unit(values, &label)?)]));
-        }
+        let label =
+            Label::new(&name).map_err(|why| EngineError::BadRequest(format!("{}: {why}", RawPath(path.to_owned()))))?;
+        imported.extend(vectors.into_iter().map(|values| (label.clone(), vec![(Rotation::R0, values)])));
     }
     Ok(imported)
-}
-
-fn exported(path: &std::path::Path) -> Result<Vec<Imported>, EngineError> {
-    let rows = crate::gallery::read_export(path).map_err(|error| EngineError::BadRequest(error.to_string()))?;
-    let mut sightings: BTreeMap<(SightingId, Label, Fingerprint), Vec<(Rotation, Embedding)>> = BTreeMap::new();
-    for row in rows {
-        let vector = unit(row.vector, &row.label)?;
-        sightings.entry((row.sighting, row.label, row.fingerprint)).or_default().push((row.rotation, vector));
-    }
-    Ok(sightings.into_iter().map(|((_, label, fingerprint), vectors)| (label, fingerprint, vectors)).collect())
 }

@@ -84,7 +84,9 @@ impl Meters {
         }
         match decision {
             Decision::Accept { .. } => inside.accepted += 1,
-            Decision::Abstain { reason, .. } => inside.abstained.entry(reason.sentence()).or_insert((*reason, 0)).1 += 1,
+            Decision::Abstain { reason, .. } => {
+                inside.abstained.entry(reason.sentence()).or_insert((*reason, 0)).1 += 1
+            }
         }
     }
 
@@ -109,7 +111,9 @@ impl Meters {
     /// Begins long work; it shows in the stats until a minute after its end.
     pub(super) fn job(&self, title: String, total: u64) -> u64 {
         let mut inside = self.lock();
-        inside.jobs.retain(|(job, since)| (job.done < job.total && job.failed.is_none()) || since.elapsed().as_secs() < 60);
+        inside
+            .jobs
+            .retain(|(job, since)| (job.done < job.total && job.failed.is_none()) || since.elapsed().as_secs() < 60);
         inside.next_job += 1;
         let id = inside.next_job;
         inside.jobs.push((Job { id, title, done: 0, total, seconds: 0, failed: None }, Instant::now()));
@@ -163,7 +167,11 @@ impl Meters {
             accept_history,
             oldest_waiting_seconds: None,
             eta_seconds: (waiting > 0 && rate_60s > 0.0).then(|| (waiting as f32 / rate_60s).ceil() as u64),
-            jobs: inside.jobs.iter().map(|(job, since)| Job { seconds: since.elapsed().as_secs(), ..job.clone() }).collect(),
+            jobs: inside
+                .jobs
+                .iter()
+                .map(|(job, since)| Job { seconds: since.elapsed().as_secs(), ..job.clone() })
+                .collect(),
             memory_bytes: resident_bytes(),
             cpu_cores: inside.cores,
             disk_free_bytes: 0,
@@ -187,14 +195,17 @@ impl Meters {
 fn stage(name: &str, window: &VecDeque<f32>) -> StageStats {
     let mut sorted: Vec<f32> = window.iter().copied().collect();
     sorted.sort_by(f32::total_cmp);
-    let at = |share: f32| sorted.get(((sorted.len() as f32 * share) as usize).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0);
+    let at = |share: f32| {
+        sorted.get(((sorted.len() as f32 * share) as usize).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
+    };
     let recent = window.iter().skip(window.len().saturating_sub(60)).copied().collect();
     StageStats { stage: name.into(), p50: at(0.5), p95: at(0.95), p99: at(0.99), recent }
 }
 
 /// Resident memory of this process (proc(5), statm), 0 where the system does not say.
 pub(super) fn resident_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    let pages =
+        std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 

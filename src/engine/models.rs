@@ -150,7 +150,8 @@ impl Models {
     /// When the embedder fails.
     pub fn probes(&self, config: &Config, crops: &[(&RgbImage, &Detection)]) -> Result<Vec<Embedding>, VisionError> {
         let policy = crop_policy(&config.crop);
-        let crops: Vec<RgbImage> = crops.iter().map(|(image, detection)| vision::crop(image, detection, &policy)).collect();
+        let crops: Vec<RgbImage> =
+            crops.iter().map(|(image, detection)| vision::crop(image, detection, &policy)).collect();
         self.embed(config, &crops)
     }
 
@@ -158,7 +159,12 @@ impl Models {
     ///
     /// # Errors
     /// When the embedder fails.
-    pub fn enrolments(&self, config: &Config, image: &RgbImage, object: &Detection) -> Result<Vec<(Rotation, Embedding)>, VisionError> {
+    pub fn enrolments(
+        &self,
+        config: &Config,
+        image: &RgbImage,
+        object: &Detection,
+    ) -> Result<Vec<(Rotation, Embedding)>, VisionError> {
         let crop = vision::crop(image, object, &crop_policy(&config.crop));
         let vectors = self.embed(config, &vision::rotations(&crop))?;
         Ok(Rotation::ALL.into_iter().zip(vectors).collect())

@@ -51,7 +51,12 @@ impl Engine {
             return Err((work, format!("cannot put it into quarantine: {error}")));
         }
         let file = work.claim.facts.clone();
-        let fact = Fact::ImageQuarantined(Box::new(ImageQuarantined { file, image, code: reject.code, sentence: reject.sentence }));
+        let fact = Fact::ImageQuarantined(Box::new(ImageQuarantined {
+            file,
+            image,
+            code: reject.code,
+            sentence: reject.sentence,
+        }));
         Ok(Ended { work, fact })
     }
 
@@ -75,7 +80,9 @@ impl Engine {
         self.warn(format!("{path}: given up after {attempts} tries: {error}"));
         if let Err(aside) = self.keep_aside(&work, &error, QuarantineCode::ProcessingFailed) {
             // The file stays in the queue's folder and is seen again on the next start.
-            self.halt(format!("{path}: it can neither be processed ({error}) nor set aside ({aside}); check the disk, then restart"));
+            self.halt(format!(
+                "{path}: it can neither be processed ({error}) nor set aside ({aside}); check the disk, then restart"
+            ));
             self.queue.put_back(work, Some(Duration::from_secs(60)));
             return;
         }

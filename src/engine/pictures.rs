@@ -5,9 +5,9 @@ use std::io::Cursor;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageFormat, RgbImage};
 
+use super::EngineError;
 use super::core::Engine;
 use super::models::crop_policy;
-use super::EngineError;
 use crate::domain::{Detection, Fact, ImageId, SightingId};
 use crate::intake::clean::{Limits, clean};
 use crate::vision;
@@ -38,7 +38,12 @@ impl Engine {
     ///
     /// # Errors
     /// When it is not in the archive.
-    pub fn picture(&self, image: ImageId, size: (Option<u32>, Option<u32>), annotated: bool) -> Result<Vec<u8>, EngineError> {
+    pub fn picture(
+        &self,
+        image: ImageId,
+        size: (Option<u32>, Option<u32>),
+        annotated: bool,
+    ) -> Result<Vec<u8>, EngineError> {
         let mut picture = self.upright(image)?;
         if annotated {
             let objects = self.objects_of(image)?;

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
+use super::EngineError;
 use super::core::{Engine, lock};
 use super::lane::Taken;
 use super::models::{Loader, Models};
 use super::outcome::Ended;
 use super::prepare::{Prepared, Ready, ms_since, prepare};
 use super::queue::Work;
-use super::EngineError;
 use crate::config::{DuplicatePolicy, Several};
 use crate::domain::view::ProbeAnswer;
 use crate::domain::{
-    AbstainReason, Decision, Detection, DuplicateKind, Embedding, Enrolled, Fact, Fingerprint, ImageDone, ImageId, Label, Mode,
-    Neighbour, QuarantineCode, Rotation, Sighting, SightingId, StageTimes, decide,
+    AbstainReason, Decision, Detection, DuplicateKind, Embedding, Enrolled, Fact, Fingerprint, ImageDone, ImageId,
+    Label, Mode, Neighbour, QuarantineCode, Rotation, Sighting, SightingId, StageTimes, decide,
 };
 use crate::intake::clean::Reject;
 use crate::intake::dedupe::PerceptualHasher;
@@ -162,19 +162,28 @@ fn triage(engine: &Engine, prepared: Prepared) -> Result<Fate, (Work, String)> {
         Err(error) => return Err((work, error.to_string())),
         Ok(Known::New) => {}
         Ok(Known::Enrolled(label)) => {
-            let sentence = format!("the same picture is enrolled as `{label}`; if that is wrong, relabel or remove it first");
-            return engine.quarantine(work, image, Reject::new(QuarantineCode::NotEnrollable, sentence)).map(Fate::Ended);
+            let sentence =
+                format!("the same picture is enrolled as `{label}`; if that is wrong, relabel or remove it first");
+            return engine
+                .quarantine(work, image, Reject::new(QuarantineCode::NotEnrollable, sentence))
+                .map(Fate::Ended);
         }
         Ok(Known::Before) => match intake.exact_duplicates {
             DuplicatePolicy::Keep => {}
             DuplicatePolicy::Flag if !released => {
                 let sentence = format!("the same bytes as {}; intake.exact_duplicates is flag", image.short());
-                return engine.quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence)).map(Fate::Ended);
+                return engine
+                    .quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence))
+                    .map(Fate::Ended);
             }
             _ => return Ok(Fate::Ended(Engine::duplicate(work, image, image, DuplicateKind::Exact))),
         },
     }
-    let near = engine.perceptual.read().unwrap_or_else(PoisonError::into_inner).nearest(ready.perceptual, intake.near_distance);
+    let near = engine
+        .perceptual
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .nearest(ready.perceptual, intake.near_distance);
     let near = near.map(|(of, _)| of).filter(|of| *of != image);
     match (near, intake.near_duplicates) {
         (Some(of), DuplicatePolicy::Skip) if !released => {
@@ -182,7 +191,9 @@ fn triage(engine: &Engine, prepared: Prepared) -> Result<Fate, (Work, String)> {
         }
         (Some(of), DuplicatePolicy::Flag) if !released => {
             let sentence = format!("it looks nearly the same as {}; intake.near_duplicates is flag", of.short());
-            return engine.quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence)).map(Fate::Ended);
+            return engine
+                .quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence))
+                .map(Fate::Ended);
         }
         _ => {}
     }
@@ -259,20 +270,35 @@ fn see_all(engine: &Arc<Engine>, models: &Models, mut seen: Vec<Seen>, ended: &m
 }
 
 fn identify(engine: &Engine, models: &Models, mut seen: Seen) -> Result<Ended, String> {
-    let (answers, embed, search) = ask(engine, models, &seen.ready.picture, &seen.objects).map_err(|e| e.to_string())?;
+    let (answers, embed, search) =
+        ask(engine, models, &seen.ready.picture, &seen.objects).map_err(|e| e.to_string())?;
     (seen.ms.embed, seen.ms.search) = (embed, search);
     let sightings = answers.into_iter().enumerate().filter_map(|(index, answer)| {
         engine.meters.decision(&answer.decision);
-        Some(Sighting { index: index as u32, detection: answer.detection?, decision: Some(answer.decision), enrolled: None })
+        Some(Sighting {
+            index: index as u32,
+            detection: answer.detection?,
+            decision: Some(answer.decision),
+            enrolled: None,
+        })
     });
     let sightings = sightings.collect();
     Ok(done(models, seen, sightings))
 }
 
 /// The answers for the objects of a picture; one abstention where there are none. With the milliseconds spent.
-fn ask(engine: &Engine, models: &Models, picture: &RgbImage, objects: &[Detection]) -> Result<(Vec<ProbeAnswer>, f32, f32), EngineError> {
+fn ask(
+    engine: &Engine,
+    models: &Models,
+    picture: &RgbImage,
+    objects: &[Detection],
+) -> Result<(Vec<ProbeAnswer>, f32, f32), EngineError> {
     if objects.is_empty() {
-        let none = ProbeAnswer { detection: None, decision: Decision::abstain(AbstainReason::NoObject), neighbours: Vec::new() };
+        let none = ProbeAnswer {
+            detection: None,
+            decision: Decision::abstain(AbstainReason::NoObject),
+            neighbours: Vec::new(),
+        };
         return Ok((vec![none], 0.0, 0.0));
     }
     let began = Instant::now();
@@ -298,7 +324,8 @@ impl Engine {
         let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
         let mut wanted = NEIGHBOURS;
         loop {
-            let neighbours = gallery.search(fingerprint, probe, wanted).map_err(|error| EngineError::Refused(error.to_string()))?;
+            let neighbours =
+                gallery.search(fingerprint, probe, wanted).map_err(|error| EngineError::Refused(error.to_string()))?;
             // The margin is to the next label: where one label fills the list, look further.
             let one_label = neighbours.iter().all(|n| n.label == neighbours[0].label);
             if !one_label || neighbours.len() < wanted {
@@ -326,7 +353,9 @@ fn enrol(engine: &Engine, models: &Models, mut seen: Seen, label: &Label) -> Res
         (0, _) => return refuse(seen, "no object was found in it; take another picture, or set detect.objects".into()),
         (1, _) | (_, Several::All) => objects,
         (_, Several::Largest) => objects.into_iter().max_by(|a, b| area(a).total_cmp(&area(b))).into_iter().collect(),
-        (n, Several::Refuse) => return refuse(seen, format!("{n} objects were found in it; which one is `{label}`? See enroll.several")),
+        (n, Several::Refuse) => {
+            return refuse(seen, format!("{n} objects were found in it; which one is `{label}`? See enroll.several"));
+        }
     };
     let began = Instant::now();
     let mut sightings = Vec::with_capacity(chosen.len());
@@ -397,9 +426,7 @@ impl Engine {
         state.device = Some(models.device.clone());
         state.fingerprint = Some(models.fingerprint());
         let [detector, embedder] = &models.details;
-        for (status, detail, untrained) in
-            [(0, detector, models.untrained[0]), (1, embedder, models.untrained[1])]
-        {
+        for (status, detail, untrained) in [(0, detector, models.untrained[0]), (1, embedder, models.untrained[1])] {
             let status = if status == 0 { &mut state.detector } else { &mut state.embedder };
             status.state = "loaded".into();
             status.detail.clone_from(detail);
@@ -414,13 +441,13 @@ impl Engine {
 
     fn models_failed(&self, error: &str) {
         let mut state = lock(&self.models);
+        let state = &mut *state;
         for status in [&mut state.detector, &mut state.embedder] {
             if status.state != "loaded" {
                 status.state = if status.path.as_path().is_file() { "failed".into() } else { "missing".into() };
                 status.detail = error.to_owned();
             }
         }
-        drop(state);
         self.warn(format!("the models cannot be loaded, so pictures wait: {error}"));
     }
 }

@@ -46,7 +46,8 @@ pub(super) fn prepare(engine: &Engine, hasher: &PerceptualHasher, work: Work) ->
     if length > engine.config.intake.max_file_bytes {
         return match hash_large(data) {
             Ok(image) => {
-                let sentence = format!("{} MB; intake.max_file_mb is {}", length >> 20, engine.config.intake.max_file_bytes >> 20);
+                let sentence =
+                    format!("{} MB; intake.max_file_mb is {}", length >> 20, engine.config.intake.max_file_bytes >> 20);
                 let result = Err(Reject::new(QuarantineCode::TooManyBytes, sentence));
                 Ok(Prepared { work, image, result, archive_ms: ms_since(began), decode_ms: 0.0 })
             }

@@ -3,13 +3,14 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::core::{Engine, lock};
 use super::EngineError;
+use super::core::{Engine, lock};
 use crate::domain::view::{
-    Answer, DbVerified, GalleryStats, Item, ItemDetail, JournalQuery, JournalVerified, LabelRow, SightingRow, Stats, Status,
+    Answer, DbVerified, GalleryStats, Item, ItemDetail, JournalQuery, JournalVerified, LabelRow, SightingRow, Stats,
+    Status,
 };
 use crate::domain::{
-    Decision, Entry, Fact, Fingerprint, ItemId, ItemState, Label, Mode, Neighbour, RawPath, SightingId, AbstainReason,
+    AbstainReason, Decision, Entry, Fact, Fingerprint, ItemId, ItemState, Label, Mode, Neighbour, RawPath, SightingId,
 };
 use crate::intake::claim::Claim;
 use crate::journal::{Filter, Trust};
@@ -47,14 +48,17 @@ fn answer(decision: Decision) -> Answer {
         Decision::Accept { label, similarity, margin, .. } => {
             Answer { label: Some(label), reason: None, similarity: Some(similarity), margin: Some(margin) }
         }
-        Decision::Abstain { reason, similarity, margin, .. } => Answer { label: None, reason: Some(reason), similarity, margin },
+        Decision::Abstain { reason, similarity, margin, .. } => {
+            Answer { label: None, reason: Some(reason), similarity, margin }
+        }
     }
 }
 
 fn record_row(record: ItemRecord) -> Item {
     let nothing_seen = record.state == ItemState::Done && record.sightings == 0 && record.mode == Mode::Identify;
     let decision = record.decision.or_else(|| nothing_seen.then(|| Decision::abstain(AbstainReason::NoObject)));
-    let duplicate = record.duplicate_of.map(|(of, kind)| format!("{kind:?} duplicate of {}", of.short()).to_lowercase());
+    let duplicate =
+        record.duplicate_of.map(|(of, kind)| format!("{kind:?} duplicate of {}", of.short()).to_lowercase());
     Item {
         id: record.id,
         path: record.path.path,
@@ -114,8 +118,19 @@ impl Engine {
     ///
     /// # Errors
     /// When the projection cannot be read.
-    pub fn items(&self, state: Option<ItemState>, after: Option<&ItemId>, limit: usize, newest: bool) -> Result<Vec<Item>, EngineError> {
-        let in_memory = |working| self.queue.window(working, after, limit).into_iter().map(move |(c, attempts)| claim_row(c, attempts, working));
+    pub fn items(
+        &self,
+        state: Option<ItemState>,
+        after: Option<&ItemId>,
+        limit: usize,
+        newest: bool,
+    ) -> Result<Vec<Item>, EngineError> {
+        let in_memory = |working| {
+            self.queue
+                .window(working, after, limit)
+                .into_iter()
+                .map(move |(c, attempts)| claim_row(c, attempts, working))
+        };
         let recorded = |state, after, limit| {
             let records = self.store.items(state, after, limit, newest).map_err(EngineError::failed)?;
             Ok::<_, EngineError>(records.into_iter().filter(|r| !self.queue.holds(&r.id)).map(record_row))
@@ -125,7 +140,8 @@ impl Engine {
             Some(ItemState::Working) => Ok(in_memory(true).collect()),
             Some(state) => Ok(recorded(Some(state), after, limit)?.collect()),
             None => {
-                let mut rows: Vec<Item> = if after.is_none() { in_memory(true).chain(in_memory(false)).collect() } else { Vec::new() };
+                let mut rows: Vec<Item> =
+                    if after.is_none() { in_memory(true).chain(in_memory(false)).collect() } else { Vec::new() };
                 let left = limit.saturating_sub(rows.len());
                 rows.extend(recorded(None, after, left.max(1))?);
                 rows.truncate(limit);
@@ -137,7 +153,9 @@ impl Engine {
     pub(super) fn item_row(&self, id: &ItemId) -> Result<Item, EngineError> {
         let in_memory = |working| {
             let rows = self.queue.window(working, None, usize::MAX);
-            rows.into_iter().find(|(claim, _)| claim.facts.item == *id).map(|(claim, attempts)| claim_row(claim, attempts, working))
+            rows.into_iter()
+                .find(|(claim, _)| claim.facts.item == *id)
+                .map(|(claim, attempts)| claim_row(claim, attempts, working))
         };
         if let Some(row) = in_memory(true).or_else(|| in_memory(false)) {
             return Ok(row);
@@ -170,7 +188,12 @@ impl Engine {
     ///
     /// # Errors
     /// When the projection cannot be read.
-    pub fn labels(&self, filter: Option<&str>, after: Option<&str>, limit: usize) -> Result<Vec<LabelRow>, EngineError> {
+    pub fn labels(
+        &self,
+        filter: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<LabelRow>, EngineError> {
         let after = after.map(Label::new).transpose().map_err(EngineError::BadRequest)?;
         let labels = self.store.labels(filter.unwrap_or(""), after.as_ref(), limit).map_err(EngineError::failed)?;
         Ok(labels.into_iter().map(|(label, record)| LabelRow { label, sightings: record.sightings }).collect())
@@ -191,7 +214,12 @@ impl Engine {
     ///
     /// # Errors
     /// When the projection cannot be read.
-    pub fn sightings(&self, label: &Label, after: Option<SightingId>, limit: usize) -> Result<Vec<SightingRow>, EngineError> {
+    pub fn sightings(
+        &self,
+        label: &Label,
+        after: Option<SightingId>,
+        limit: usize,
+    ) -> Result<Vec<SightingRow>, EngineError> {
         let rows = self.store.sightings(label, after.as_ref(), limit).map_err(EngineError::failed)?;
         Ok(rows.into_iter().map(|(id, record)| self.sighting_row(id, record)).collect())
     }
@@ -228,13 +256,14 @@ impl Engine {
     /// When the projection cannot be read.
     pub fn gallery_stats(&self) -> Result<GalleryStats, EngineError> {
         let stats = self.gallery.read().unwrap_or_else(PoisonError::into_inner).stats();
+        let named = |(name, count): (String, usize)| Some((Fingerprint(name.parse().ok()?), count as u64));
         Ok(GalleryStats {
             labels: self.store.label_count(),
-            sightings: stats.sightings,
-            vectors: stats.vectors,
-            rows_on_disk: stats.rows_on_disk,
-            bytes: stats.bytes,
-            fingerprints: stats.fingerprints.into_iter().collect::<Vec<(Fingerprint, u64)>>(),
+            sightings: stats.sightings as u64,
+            vectors: stats.vectors as u64,
+            rows_on_disk: stats.segments.iter().map(|segment| u64::from(segment.rows)).sum(),
+            bytes: stats.segments.iter().map(|segment| segment.bytes).sum(),
+            fingerprints: stats.by_weights.into_iter().filter_map(named).collect(),
             in_use: lock(&self.models).fingerprint,
         })
     }
@@ -272,7 +301,10 @@ impl Engine {
     /// When there is none of that number.
     pub fn journal_entry(&self, sequence: u64) -> Result<Entry, EngineError> {
         if sequence >= self.reader.len() {
-            return Err(EngineError::NotFound(format!("the journal has entries 0 to {}; there is no {sequence}", self.reader.len().saturating_sub(1))));
+            return Err(EngineError::NotFound(format!(
+                "the journal has entries 0 to {}; there is no {sequence}",
+                self.reader.len().saturating_sub(1)
+            )));
         }
         self.reader.entry(sequence).map_err(EngineError::failed)
     }
@@ -304,7 +336,8 @@ impl Engine {
     pub fn db_verify(&self) -> Result<DbVerified, EngineError> {
         let report = self.store.verify();
         let mut problems = report.problems;
-        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner).verify();
+        let gallery =
+            self.gallery.write().unwrap_or_else(PoisonError::into_inner).verify().map_err(EngineError::failed)?;
         problems.extend(gallery.problems);
         let mut originals = 0;
         let mut images = Vec::new();
@@ -317,11 +350,21 @@ impl Engine {
         }
         let applied = self.store.applied();
         if applied != self.reader.len() {
-            problems.push(format!("{applied} of {} journal entries are applied; restart the engine", self.reader.len()));
+            problems
+                .push(format!("{applied} of {} journal entries are applied; restart the engine", self.reader.len()));
         }
-        let mut records: Vec<(String, u64)> = report.counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        let mut records: Vec<(String, u64)> =
+            report.counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
         records.push(("records".into(), report.records));
-        Ok(DbVerified { ok: problems.is_empty(), digest: report.digest, applied, records, vectors: gallery.rows, originals, problems })
+        Ok(DbVerified {
+            ok: problems.is_empty(),
+            digest: report.digest,
+            applied,
+            records,
+            vectors: gallery.rows,
+            originals,
+            problems,
+        })
     }
 
     /// Records and bytes of the projection.

@@ -75,7 +75,8 @@ impl Queue {
                 return None;
             }
             let now = Instant::now();
-            let ready = inside.waiting.iter().find(|(_, w)| w.not_before.is_none_or(|at| at <= now)).map(|(id, _)| id.clone());
+            let ready =
+                inside.waiting.iter().find(|(_, w)| w.not_before.is_none_or(|at| at <= now)).map(|(id, _)| id.clone());
             if let Some(waiting) = ready.and_then(|id| inside.waiting.remove(&id)) {
                 let work = waiting.work;
                 inside.working.insert(work.claim.facts.item.clone(), work.clone());
@@ -83,7 +84,9 @@ impl Queue {
                 return Some(work);
             }
             let next = inside.waiting.values().filter_map(|w| w.not_before).min();
-            let pause = next.map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now)).max(Duration::from_millis(1));
+            let pause = next
+                .map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now))
+                .max(Duration::from_millis(1));
             inside = self.changed.wait_timeout(inside, pause).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -36,7 +36,9 @@ const WAITING: usize = 10_000;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Another engine has it.
-    #[error("the workspace {workspace} is in use by process {pid}, which does not answer on its socket; wait for it or stop it")]
+    #[error(
+        "the workspace {workspace} is in use by process {pid}, which does not answer on its socket; wait for it or stop it"
+    )]
     InUse {
         /// The folder.
         workspace: PathBuf,
@@ -90,7 +92,13 @@ pub struct Running {
 /// Takes the workspace's lock, or says who has it.
 fn take_lock(config: &Config) -> Result<File, StartError> {
     let path = config.database().join("engine.lock");
-    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed("open", &path))?;
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(failed("open", &path))?;
     if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
         let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
         return Err(StartError::InUse { workspace: config.workspace.clone(), pid });
@@ -111,7 +119,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let lock_file = take_lock(&config)?;
     let mut warnings = Vec::new();
 
-    let journal_options = journal::Options { checkpoint_every: config.engine.checkpoint_every, ..journal::Options::default() };
+    let journal_options =
+        journal::Options { checkpoint_every: config.engine.checkpoint_every, ..journal::Options::default() };
     let (mut journal, report) = Journal::open(&database.join("journal"), journal_options).map_err(room)?;
     for cut in report.cut {
         warnings.push(format!(
@@ -181,14 +190,20 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
 
     let mut threads = Vec::new();
     let mut spawn = |name: String, body: Box<dyn FnOnce() + Send>| -> Result<(), StartError> {
-        let thread = std::thread::Builder::new().name(name).spawn(body).map_err(failed("start a thread for", Path::new("the engine")))?;
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(body)
+            .map_err(failed("start a thread for", Path::new("the engine")))?;
         threads.push(thread);
         Ok(())
     };
     if options.work {
         for number in 0..engine.config.engine.decoders {
             let engine = Arc::clone(&engine);
-            spawn(format!("decode-{number}"), Box::new(move || guarded(&engine, "decoding", || pipeline::decode(&engine))))?;
+            spawn(
+                format!("decode-{number}"),
+                Box::new(move || guarded(&engine, "decoding", || pipeline::decode(&engine))),
+            )?;
         }
     }
     let owner = Arc::clone(&engine);
@@ -244,7 +259,9 @@ fn open_gallery(config: &Config, store: &Store) -> Result<Gallery, StartError> {
         VectorType::F32 => gallery::Dtype::F32,
         VectorType::F16 => gallery::Dtype::F16,
     };
-    let mut gallery = Gallery::open(&config.database().join("gallery"), gallery::Options { dtype }).map_err(room)?;
+    let mut gallery =
+        Gallery::open(&config.database().join("gallery"), gallery::Options { dtype, ..gallery::Options::default() })
+            .map_err(room)?;
     let mut wrong = None;
     store
         .for_each_sighting(|id, record| {
@@ -265,7 +282,9 @@ fn open_gallery(config: &Config, store: &Store) -> Result<Gallery, StartError> {
 /// A thread that panics must not go unnoticed: the engine halts and says so.
 fn guarded(engine: &Engine, what: &str, body: impl FnOnce()) {
     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
-        engine.halt(format!("the thread for {what} failed; its cause is in database/logs. Nothing is lost: restart the engine"));
+        engine.halt(format!(
+            "the thread for {what} failed; its cause is in database/logs. Nothing is lost: restart the engine"
+        ));
     }
 }
 
@@ -276,7 +295,9 @@ impl Engine {
             let record = self.store.item(&claim.facts.item).map_err(room)?;
             match record {
                 // Its outcome is recorded; only the tidying was missed.
-                Some(record) if record.state != ItemState::Waiting => self.claims.finish(&claim.facts.item).map_err(room)?,
+                Some(record) if record.state != ItemState::Waiting => {
+                    self.claims.finish(&claim.facts.item).map_err(room)?
+                }
                 _ => self.queue.restore(claim),
             }
         }
@@ -288,7 +309,8 @@ impl Engine {
             after = Some(last.id.clone());
             for record in page.into_iter().filter(|record| !self.queue.holds(&record.id)) {
                 let facts = self.file_facts(record.described).map_err(room)?;
-                let claim = self.claims.put_back(&facts, &quarantined_data(&self.quarantine, &record.id)).map_err(room)?;
+                let claim =
+                    self.claims.put_back(&facts, &quarantined_data(&self.quarantine, &record.id)).map_err(room)?;
                 self.queue.restore(claim);
             }
         }

@@ -120,7 +120,7 @@ pub struct ImageRecord {
     /// The perceptual hash, hex.
     pub perceptual: String,
     /// The detector's weights.
-    pub detector: ImageId,
+    pub detector: Option<ImageId>,
     /// The embedder's fingerprint.
     pub embedder: Fingerprint,
     /// Objects seen.

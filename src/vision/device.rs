@@ -193,3 +193,16 @@ pub fn threads() -> i32 {
 pub fn cuda_devices() -> usize {
     usize::try_from(Cuda::device_count()).unwrap_or(0)
 }
+
+/// The version of the libtorch in use, as its own folder or file states it; `unknown` where it does not.
+#[must_use]
+pub fn libtorch_version() -> String {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let library =
+        maps.lines().filter_map(|line| line.split_whitespace().last()).find(|path| path.ends_with("libtorch_cpu.so"));
+    let stated = library.and_then(|path| {
+        let folder = std::path::Path::new(path).parent()?.parent()?;
+        std::fs::read_to_string(folder.join("build-version")).ok()
+    });
+    stated.map_or_else(|| "unknown".into(), |version| version.trim().to_owned())
+}

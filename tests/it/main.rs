@@ -5,5 +5,5 @@
 
 mod intake;
 mod support;
-mod vision;
 mod truth;
+mod vision;
