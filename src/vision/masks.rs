@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn damaged_counts_are_errors() {
         let rle = |counts: &str| Rle { size: [4, 4], counts: counts.into() };
-        assert_eq!(counts(&rle("@0")), Ok(vec![16, 0]));
+        assert_eq!(counts(&rle("`0")), Ok(vec![16]));
         assert_eq!(counts(&rle("\u{20}")), Err(MaskError::Counts(0)));
         assert_eq!(counts(&rle("P")), Err(MaskError::Counts(1)), "more was promised");
         assert_eq!(counts(&rle("O")), Err(MaskError::Counts(0)), "a negative run");
