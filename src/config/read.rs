@@ -302,7 +302,7 @@ impl Values<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
     use super::super::documented_yaml;
     use super::*;
 
@@ -311,6 +311,12 @@ mod tests {
         let here = Path::new("/w");
         let documented = parse(&documented_yaml(&[]), here).unwrap();
         assert_eq!(documented, parse("", here).unwrap());
+    }
+
+    #[test]
+    fn the_repository_ships_the_documented_config() {
+        let shipped = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config.yaml")).unwrap();
+        assert_eq!(shipped, documented_yaml(&[]), "write config.yaml anew with `sightline init` in an empty folder");
     }
 
     /// Every key wrong in turn: one line that names the key, the value and what is allowed.

@@ -128,7 +128,7 @@ fn batch_through(engine: &Arc<Engine>, models: &mut Loaded<'_>, batch: Vec<Prepa
             continue;
         }
         match triage(engine, prepared) {
-            Ok(Fate::Ended(end)) => ended.push(end),
+            Ok(Fate::Ended(end)) => ended.push(*end),
             Ok(Fate::See(picture)) => seen.push(*picture),
             Err((work, error)) => engine.try_again(work, error),
         }
@@ -146,8 +146,14 @@ fn batch_through(engine: &Arc<Engine>, models: &mut Loaded<'_>, batch: Vec<Prepa
 }
 
 enum Fate {
-    Ended(Ended),
+    Ended(Box<Ended>),
     See(Box<Seen>),
+}
+
+impl Fate {
+    fn ended(ended: Ended) -> Self {
+        Self::Ended(Box::new(ended))
+    }
 }
 
 /// Decides what needs no model: rejects, duplicates, contradictions.
@@ -155,7 +161,7 @@ fn triage(engine: &Engine, prepared: Prepared) -> Result<Fate, (Work, String)> {
     let Prepared { work, image, result, archive_ms, decode_ms } = prepared;
     let ready = match result {
         Ok(ready) => ready,
-        Err(reject) => return engine.quarantine(work, image, reject).map(Fate::Ended),
+        Err(reject) => return engine.quarantine(work, image, reject).map(Fate::ended),
     };
     let (intake, released) = (&engine.config.intake, work.claim.released);
     match engine.known(image, &work.claim.facts.mode) {
@@ -166,7 +172,7 @@ fn triage(engine: &Engine, prepared: Prepared) -> Result<Fate, (Work, String)> {
                 format!("the same picture is enrolled as `{label}`; if that is wrong, relabel or remove it first");
             return engine
                 .quarantine(work, image, Reject::new(QuarantineCode::NotEnrollable, sentence))
-                .map(Fate::Ended);
+                .map(Fate::ended);
         }
         Ok(Known::Before) => match intake.exact_duplicates {
             DuplicatePolicy::Keep => {}
@@ -174,9 +180,9 @@ fn triage(engine: &Engine, prepared: Prepared) -> Result<Fate, (Work, String)> {
                 let sentence = format!("the same bytes as {}; intake.exact_duplicates is flag", image.short());
                 return engine
                     .quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence))
-                    .map(Fate::Ended);
+                    .map(Fate::ended);
             }
-            _ => return Ok(Fate::Ended(Engine::duplicate(work, image, image, DuplicateKind::Exact))),
+            _ => return Ok(Fate::ended(Engine::duplicate(work, image, image, DuplicateKind::Exact))),
         },
     }
     let near = engine
@@ -187,13 +193,13 @@ fn triage(engine: &Engine, prepared: Prepared) -> Result<Fate, (Work, String)> {
     let near = near.map(|(of, _)| of).filter(|of| *of != image);
     match (near, intake.near_duplicates) {
         (Some(of), DuplicatePolicy::Skip) if !released => {
-            return Ok(Fate::Ended(Engine::duplicate(work, image, of, DuplicateKind::Near)));
+            return Ok(Fate::ended(Engine::duplicate(work, image, of, DuplicateKind::Near)));
         }
         (Some(of), DuplicatePolicy::Flag) if !released => {
             let sentence = format!("it looks nearly the same as {}; intake.near_duplicates is flag", of.short());
             return engine
                 .quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence))
-                .map(Fate::Ended);
+                .map(Fate::ended);
         }
         _ => {}
     }
