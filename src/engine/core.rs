@@ -160,6 +160,12 @@ impl Engine {
         drop(self.events.send(event));
     }
 
+    /// Who may do what.
+    #[must_use]
+    pub fn access(&self) -> &crate::config::Access {
+        &self.config.access
+    }
+
     /// The engine's events from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
