@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn each_wrong_key_is_named_with_its_value_and_what_is_allowed() {
         for key in KEYS {
-            let bad = "[bad]";
+            let bad = "{ bad: 1 }";
             let text = match key.path.split_once('.') {
                 Some((group, name)) => format!("{group}: {{ {name}: {bad} }}"),
                 None => format!("{}: {bad}", key.path),
