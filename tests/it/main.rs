@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod intake;
+mod readme;
 mod support;
 mod truth;
 mod vision;
