@@ -1,6 +1,5 @@
 //! Opening a workspace: the lock, the rooms in their order, the replay, the threads; and closing it.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::core::{Engine, ModelsState, Truth, lock};
+use super::intents::Intents;
 use super::lane::Lane;
 use super::meters::Meters;
 use super::models::Loader;
@@ -85,8 +85,6 @@ pub struct Running {
     pub engine: Arc<Engine>,
     watcher: Option<Watcher>,
     threads: Vec<JoinHandle<()>>,
-    /// Held as long as the workspace is ours.
-    _lock: File,
 }
 
 /// Takes the workspace's lock, or says who has it.
@@ -161,7 +159,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     };
     let engine = Arc::new(Engine {
         watching: options.watch,
-        truth: Mutex::new(Truth { journal, intents: HashMap::new() }),
+        truth: Mutex::new(Truth { journal, closed: false }),
+        intents: Intents::default(),
         reader,
         store,
         gallery: RwLock::new(gallery),
@@ -179,6 +178,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         dirty: AtomicBool::new(true),
         events,
         config,
+        _lock: lock_file,
     });
     let settings = serde_json::to_vec(&engine.config).map_err(room)?;
     let started = Fact::EngineStarted { version: env!("CARGO_PKG_VERSION").into(), config: image_id(&settings) };
@@ -212,7 +212,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let teller = Arc::clone(&engine);
     spawn("events".into(), Box::new(move || teller.keep_telling()))?;
     let watcher = if options.watch { Some(engine.watch()?) } else { None };
-    Ok(Running { engine, watcher, threads, _lock: lock_file })
+    Ok(Running { engine, watcher, threads })
 }
 
 /// The database is its owner's and group's: others have no business with patients' data.
@@ -282,6 +282,8 @@ fn open_gallery(config: &Config, store: &Store) -> Result<Gallery, StartError> {
 /// A thread that panics must not go unnoticed: the engine halts and says so.
 fn guarded(engine: &Engine, what: &str, body: impl FnOnce()) {
     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
+        // Whoever waits for an answer must not wait for ever.
+        engine.lane.close();
         engine.halt(format!(
             "the thread for {what} failed; its cause is in database/logs. Nothing is lost: restart the engine"
         ));
@@ -385,10 +387,11 @@ impl Running {
                 tracing::error!(%error, "the stop could not be recorded");
             }
         }
-        if let Ok(mut truth) = engine.truth.lock()
-            && let Err(error) = truth.journal.checkpoint()
-        {
-            tracing::error!(%error, "the journal could not be anchored");
+        if let Ok(mut truth) = engine.truth.lock() {
+            truth.closed = true;
+            if let Err(error) = truth.journal.checkpoint() {
+                tracing::error!(%error, "the journal could not be anchored");
+            }
         }
         if let Err(error) = engine.store.flush() {
             tracing::error!(%error, "the projection could not be written out; it is caught up on the next start");
