@@ -169,6 +169,12 @@ impl Engine {
         drop(self.events.send(event));
     }
 
+    /// The most bytes a picture may have (`intake.max_file_mb`).
+    #[must_use]
+    pub fn max_file_bytes(&self) -> u64 {
+        self.config.intake.max_file_bytes
+    }
+
     /// The engine's events from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
