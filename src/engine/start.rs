@@ -21,7 +21,7 @@ use super::queue::Queue;
 use crate::archive::{Archive, image_id};
 use crate::config::{Config, VectorType};
 use crate::domain::view::{Event, ModelStatus};
-use crate::domain::{Draft, Fact, ItemId, ItemState, RawPath};
+use crate::domain::{Draft, Fact, ImageFailed, ItemId, ItemState, RawPath};
 use crate::gallery::{self, Gallery};
 use crate::intake::claim::Claims;
 use crate::intake::dedupe::{PerceptualHash, PerceptualIndex};
@@ -310,10 +310,19 @@ impl Engine {
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             for record in page.into_iter().filter(|record| !self.queue.holds(&record.id)) {
-                let facts = self.file_facts(record.described).map_err(room)?;
-                let claim =
-                    self.claims.put_back(&facts, &quarantined_data(&self.quarantine, &record.id)).map_err(room)?;
-                self.queue.restore(claim);
+                let file = self.file_facts(record.described).map_err(room)?;
+                let aside = quarantined_data(&self.quarantine, &record.id);
+                match self.claims.put_back(&file, &aside) {
+                    Ok(claim) => self.queue.restore(claim),
+                    // Somebody took its bytes away: that is said and recorded, and keeps nothing else from working.
+                    Err(error) => {
+                        self.warn(format!("{}: it was to be sent through again: {error}", record.id));
+                        let error = error.to_string();
+                        let fact = Fact::ImageFailed(Box::new(ImageFailed { file, attempts: 0, error }));
+                        self.commit(vec![Draft::engine(fact)]).map_err(room)?;
+                        self.claims.finish(&record.id).map_err(room)?;
+                    }
+                }
             }
         }
         self.tidy_quarantine()
