@@ -10,11 +10,12 @@ use axum::http::{StatusCode, header};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::BroadcastStream;
 
+use super::guard::{Guard, guard};
 use super::openapi;
 use super::peer::Peer;
 use crate::domain::view::{
@@ -26,10 +27,8 @@ use crate::engine::{Engine, EngineError};
 type Shared = State<Arc<Engine>>;
 type Asker = Extension<Peer>;
 
-/// The largest picture that may be asked about, bytes.
-const PICTURE: usize = 256 << 20;
-
 pub(super) fn router(engine: Arc<Engine>) -> Router {
+    let limits = Guard::new(engine.max_file_bytes());
     Router::new()
         .route("/openapi.json", get(|| async { Json(openapi::document()) }))
         .route("/v1/status", get(status))
@@ -41,7 +40,7 @@ pub(super) fn router(engine: Arc<Engine>) -> Router {
         .route("/v1/queue/items/{id}/release", post(release))
         .route("/v1/queue/items/{id}/discard", post(discard))
         .route("/v1/queue/ingest", post(ingest))
-        .route("/v1/identify", post(identify).layer(DefaultBodyLimit::max(PICTURE)))
+        .route("/v1/identify", post(identify))
         .route("/v1/gallery/stats", get(|State(e): Shared| ask(e, |e| e.gallery_stats())))
         .route("/v1/gallery/labels", get(labels))
         .route("/v1/gallery/sightings", get(sightings))
@@ -64,6 +63,9 @@ pub(super) fn router(engine: Arc<Engine>) -> Router {
             Refusal(EngineError::NotFound("there is no such address; GET /openapi.json lists them".into()))
         })
         .with_state(engine)
+        // The guard has read the body already, within its own limits.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(limits, guard))
 }
 
 /// An engine's error as an answer.
