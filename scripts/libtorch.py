@@ -159,21 +159,28 @@ def main():
             found = resolve([TORCH[0]], deps=True)
             if not found:
                 fail("pip 23.0 or later is needed for CUDA=1: python3 -m pip install --upgrade pip")
-            extra += [fetch(*item) for item in found if item[0].startswith(("nvidia_", "triton-none"))]
+            extra += [fetch(*item) for item in found if item[0].startswith("nvidia_")]
         fresh = pathlib.Path(tempfile.mkdtemp(prefix=".libtorch-", dir=ROOT))
         try:
+            # lib/ is what the binary links: with libtorch_cuda.so in it, the linker would bind the binary to
+            # CUDA. So that one binary serves every machine, the rest lies in cuda/ and is loaded when it runs.
             def torch_part(name):
                 if name.startswith("torch/include/"):
                     return name[len("torch/"):]
-                if name.startswith("torch/lib/") and (cuda or name.rsplit("/", 1)[1] in CPU_LIBS):
-                    base = name[len("torch/"):]
-                    return None if base.endswith("libtorch_python.so") else base
-                return None
+                base = name.rsplit("/", 1)[1]
+                if not name.startswith("torch/lib/") or ".so" not in base or base == "libtorch_python.so":
+                    return None
+                if base in CPU_LIBS:
+                    return f"lib/{base}"
+                return f"cuda/{base}" if cuda else None
 
             def library(name):
                 base = name.rsplit("/", 1)[1]
-                wanted_here = cuda or base in ("libcudart.so.13", "libcupti.so.13")
-                return f"lib/{base}" if ".so" in base and "/lib/" in name and wanted_here else None
+                if ".so" not in base or "/lib/" not in name:
+                    return None
+                if base in ("libcudart.so.13", "libcupti.so.13"):
+                    return f"lib/{base}"
+                return f"cuda/{base}" if cuda else None
 
             unpack(torch, fresh, torch_part)
             for path in extra:

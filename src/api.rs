@@ -3,6 +3,7 @@
 //! [`serve`] answers from an engine, [`client`] asks. The records are those of `domain::view`.
 
 pub mod client;
+mod guard;
 mod openapi;
 mod peer;
 mod routes;

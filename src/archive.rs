@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -45,11 +46,15 @@ pub fn image_id(bytes: &[u8]) -> ImageId {
     ImageId(Sha256::digest(bytes).into())
 }
 
-/// The archive's folder. Cheap to clone.
-#[derive(Clone, Debug)]
+/// The archive's folder.
+#[derive(Debug)]
 pub struct Archive {
     dir: PathBuf,
+    /// Files being written lie apart, each under its own number, until they are whole.
+    parts: AtomicU64,
 }
+
+const PARTS: &str = "part";
 
 impl Archive {
     /// Opens (or makes) the folder.
@@ -57,8 +62,14 @@ impl Archive {
     /// # Errors
     /// When it cannot be made.
     pub fn open(dir: &Path) -> Result<Self, ArchiveError> {
-        fs::create_dir_all(dir).map_err(failed("make", dir))?;
-        Ok(Self { dir: dir.to_owned() })
+        let parts = dir.join(PARTS);
+        // What a crash left unfinished is still in the queue.
+        match fs::remove_dir_all(&parts) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("tidy", &parts)(error)),
+            _ => {}
+        }
+        fs::create_dir_all(&parts).map_err(failed("make", &parts))?;
+        Ok(Self { dir: dir.to_owned(), parts: AtomicU64::new(0) })
     }
 
     /// Where an original lies.
@@ -74,15 +85,18 @@ impl Archive {
     /// When the bytes cannot be written and synced.
     pub fn put(&self, image: ImageId, extension: &str, bytes: &[u8]) -> Result<PathBuf, ArchiveError> {
         let path = self.path(image, extension);
+        let shard = path.parent().unwrap_or(&self.dir);
         if fs::metadata(&path).is_ok_and(|meta| meta.len() == bytes.len() as u64) {
+            // A crash may have come between its naming and the sync.
+            sync_dir(shard)?;
             return Ok(path);
         }
-        let shard = path.parent().unwrap_or(&self.dir);
         if !shard.exists() {
             fs::create_dir_all(shard).map_err(failed("make", shard))?;
             sync_dir(&self.dir)?;
         }
-        let part = path.with_extension(format!("{}.part", std::process::id()));
+        // Two threads may be at the same picture.
+        let part = self.dir.join(PARTS).join(self.parts.fetch_add(1, Ordering::Relaxed).to_string());
         let written = File::create(&part).and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()

@@ -4,7 +4,7 @@
 
 mod arguments;
 mod database;
-//mod demo;
+mod demo;
 mod doctor;
 mod gallery;
 mod identify;
@@ -117,7 +117,7 @@ pub fn run(arguments: Arguments) -> Ended {
     let mut out = Out::new(arguments.json);
     let Some(command) = arguments.command else { return serve::console(&workspace) };
     match command {
-        Command::Demo(_) => Ok(Outcome::Done),
+        Command::Demo(demo) => demo::run(&mut out, &demo),
         Command::Serve(serve) => serve::serve(&workspace, &serve),
         Command::Init(init) => init::run(&mut out, &workspace, &init),
         Command::See(see) => see::see(&mut out, &workspace, &see),

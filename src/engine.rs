@@ -9,6 +9,7 @@ mod acts;
 mod core;
 mod error;
 mod gallery_acts;
+mod intents;
 mod lane;
 mod meters;
 mod models;

@@ -19,6 +19,9 @@ pub mod journal;
 
 pub mod store;
 
+// Uses `vision`.
+pub mod learn;
+
 // Joins the rooms above.
 pub mod engine;
 

@@ -10,24 +10,25 @@ use axum::http::{StatusCode, header};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::BroadcastStream;
 
+use super::guard::{Guard, guard};
 use super::openapi;
 use super::peer::Peer;
-use crate::domain::view::{Event, Export, Failure, Import, Ingest, Intent, JournalQuery, Nothing, Relabel, Remove};
+use crate::domain::view::{
+    Event, Export, Failure, Import, Ingest, Intent, JournalQuery, Nothing, Relabel, Remove, Role,
+};
 use crate::domain::{ImageId, ItemId, ItemState, Label, SightingId};
 use crate::engine::{Engine, EngineError};
 
 type Shared = State<Arc<Engine>>;
 type Asker = Extension<Peer>;
 
-/// The largest picture that may be asked about, bytes.
-const PICTURE: usize = 256 << 20;
-
 pub(super) fn router(engine: Arc<Engine>) -> Router {
+    let limits = Guard::new(engine.max_file_bytes());
     Router::new()
         .route("/openapi.json", get(|| async { Json(openapi::document()) }))
         .route("/v1/status", get(status))
@@ -39,7 +40,7 @@ pub(super) fn router(engine: Arc<Engine>) -> Router {
         .route("/v1/queue/items/{id}/release", post(release))
         .route("/v1/queue/items/{id}/discard", post(discard))
         .route("/v1/queue/ingest", post(ingest))
-        .route("/v1/identify", post(identify).layer(DefaultBodyLimit::max(PICTURE)))
+        .route("/v1/identify", post(identify))
         .route("/v1/gallery/stats", get(|State(e): Shared| ask(e, |e| e.gallery_stats())))
         .route("/v1/gallery/labels", get(labels))
         .route("/v1/gallery/sightings", get(sightings))
@@ -62,6 +63,9 @@ pub(super) fn router(engine: Arc<Engine>) -> Router {
             Refusal(EngineError::NotFound("there is no such address; GET /openapi.json lists them".into()))
         })
         .with_state(engine)
+        // The guard has read the body already, within its own limits.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(limits, guard))
 }
 
 /// An engine's error as an answer.
@@ -97,8 +101,8 @@ async fn ask<T: Serialize + Send + 'static>(
     run(engine, method).await.map(Json)
 }
 
-async fn status(State(engine): Shared, Extension(Peer(name)): Asker) -> Result<impl IntoResponse, Refusal> {
-    ask(engine, move |e| Ok(e.status(&name))).await
+async fn status(State(engine): Shared, Extension(peer): Asker) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| Ok(e.status(&peer.name, peer.role))).await
 }
 
 /// A window on a list.
@@ -155,30 +159,30 @@ async fn neighbours(State(engine): Shared, Path(id): Path<SightingId>) -> Result
 
 async fn release(
     State(engine): Shared,
-    Extension(Peer(name)): Asker,
+    Extension(peer): Asker,
     Path(id): Path<ItemId>,
     Json(intent): Json<Intent<Nothing>>,
 ) -> Result<impl IntoResponse, Refusal> {
-    ask(engine, move |e| e.release(&name, &id, &intent)).await
+    ask(engine, move |e| e.release(&peer.may(Role::Operator)?, &id, &intent)).await
 }
 
 async fn discard(
     State(engine): Shared,
-    Extension(Peer(name)): Asker,
+    Extension(peer): Asker,
     Path(id): Path<ItemId>,
     Json(intent): Json<Intent<Nothing>>,
 ) -> Result<impl IntoResponse, Refusal> {
-    ask(engine, move |e| e.discard(&name, &id, &intent)).await
+    ask(engine, move |e| e.discard(&peer.may(Role::Operator)?, &id, &intent)).await
 }
 
 macro_rules! intents {
     ($($name:ident: $act:ty),*) => {$(
         async fn $name(
             State(engine): Shared,
-            Extension(Peer(name)): Asker,
+            Extension(peer): Asker,
             Json(intent): Json<Intent<$act>>,
         ) -> Result<impl IntoResponse, Refusal> {
-            ask(engine, move |e| e.$name(&name, &intent)).await
+            ask(engine, move |e| e.$name(&peer.may(Role::Operator)?, &intent)).await
         }
     )*};
 }

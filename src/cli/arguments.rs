@@ -332,6 +332,20 @@ pub(super) enum Model {
         #[arg(long)]
         force: bool,
     },
+    /// Makes weights of random numbers, to try sightline with before there are trained ones.
+    Untrained {
+        /// The architecture: yolov8n, yolov8n-seg, dinov2_vits14, dinov2_vits14_reg, …
+        architecture: String,
+        /// What it is called from now on.
+        #[arg(long)]
+        name: String,
+        /// Every seed gives other numbers.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Classes of a detector.
+        #[arg(long, default_value_t = 1)]
+        classes: u32,
+    },
     /// The workspace's models.
     List,
 }

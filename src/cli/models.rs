@@ -6,6 +6,7 @@ use super::arguments::Model;
 use super::output::{Out, size};
 use super::{CliError, Ended, Outcome};
 use crate::vision::checkpoint::{self, CheckpointError};
+use crate::vision::random;
 
 impl From<CheckpointError> for CliError {
     fn from(error: CheckpointError) -> Self {
@@ -21,8 +22,27 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Model) -> Ended {
     match command {
         Model::Inspect { file } => inspect(out, file),
         Model::Import { file, name, licence, force } => import(out, workspace, file, name, licence.as_deref(), *force),
+        Model::Untrained { architecture, name, seed, classes } => {
+            untrained(out, workspace, architecture, name, *seed, *classes)
+        }
         Model::List => list(out, workspace),
     }
+}
+
+fn untrained(out: &mut Out, workspace: &Path, architecture: &str, name: &str, seed: u64, classes: u32) -> Ended {
+    let weights = random::dinov2(architecture, seed).or_else(|| random::yolov8(architecture, classes, seed));
+    let weights = weights.ok_or_else(|| {
+        CliError::Usage(format!(
+            "no architecture `{architecture}`; there are yolov8{{n,s,m,l,x}}[-seg] and dinov2_vit{{s,b,l,g}}14[_reg]"
+        ))
+    })?;
+    let card = checkpoint::save(&weights, &workspace.join("models"), name)?;
+    if out.json {
+        out.value(&card)?
+    } else {
+        out.line(format!("models/{name}.safetensors: {}, {}", card.architecture, card.origin))?
+    }
+    Ok(Outcome::Done)
 }
 
 fn inspect(out: &mut Out, file: &Path) -> Ended {

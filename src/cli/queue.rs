@@ -57,9 +57,7 @@ fn send_by(out: &mut Out, session: &Session, paths: Vec<RawPath>, label: Option<
             out.line(describe(row))?;
         }
     }
-    for problem in &ingested.problems {
-        out.line(format!("not queued: {problem}"))?;
-    }
+    ingested.problems.iter().for_each(|problem| super::complain(&CliError::Failed(format!("not queued: {problem}"))));
     Ok(if good { Outcome::Done } else { Outcome::NotOk })
 }
 

@@ -9,6 +9,7 @@ use super::arguments::Serve;
 use super::session::{Own, Session};
 use super::{CliError, Ended, Outcome};
 use crate::config::Config;
+use crate::domain::view::Status;
 
 /// Logs go to rolling files, never to the terminal. The guard writes out what is pending when dropped.
 pub(super) fn log_to_files(config: &Config) -> Result<tracing_appender::non_blocking::WorkerGuard, CliError> {
@@ -45,8 +46,12 @@ pub(super) fn serve(workspace: &Path, arguments: &Serve) -> Ended {
     let session = Session::with(config, Own::Watches, arguments.listen.as_deref())?;
     if !session.is_own() {
         let socket = session.config.socket();
-        session.close();
-        return Err(CliError::Refused(format!("an engine is running already; it answers at {}", socket.display())));
+        let status: Status = session.ask(session.client.get("/v1/status"))?;
+        return Err(CliError::Refused(format!(
+            "an engine is running already, process {}; it answers at {}",
+            status.pid,
+            socket.display()
+        )));
     }
     say(&session);
     session.block_on(stop_signal())?;

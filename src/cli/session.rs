@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
@@ -10,6 +10,7 @@ use super::CliError;
 use crate::api::client::{Client, ClientError};
 use crate::api::{Serving, serve};
 use crate::config::Config;
+use crate::domain::view::Status;
 use crate::engine::{self, Options, Running, StartError, load_models};
 
 /// A client, and the engine behind it if it is ours.
@@ -29,6 +30,18 @@ pub(super) enum Own {
     Works,
     /// It works and watches folders: it is the workspace's engine.
     Watches,
+}
+
+/// How long a command waits for others in the same workspace to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an engine may hold the workspace without answering: it is starting, or stopping.
+const SILENT: Duration = Duration::from_secs(6);
+/// A command's own engine that answers for so long is at long work.
+const LASTING: Duration = Duration::from_secs(2);
+
+/// What the engine behind a socket says of itself, if one answers.
+async fn status(client: &Client) -> Option<Status> {
+    tokio::time::timeout(Duration::from_secs(5), client.get("/v1/status")).await.ok()?.ok()
 }
 
 impl Session {
@@ -51,14 +64,22 @@ impl Session {
             .build()
             .map_err(CliError::failed)?;
         let client = Client::new(&config.socket());
-        for attempt in 0..20 {
-            if runtime.block_on(client.is_alive()) {
-                if own == Own::Watches && listen.is_some() {
-                    return Err(CliError::Refused(
-                        "an engine is running already; stop it first to listen on another address".into(),
-                    ));
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            if let Some(status) = runtime.block_on(status(&client)) {
+                if own == Own::Watches && listen.is_some() && status.watching {
+                    return Err(CliError::Refused(format!(
+                        "an engine is running already, process {}; stop it first to listen on another address",
+                        status.pid
+                    )));
                 }
-                return Ok(Self { client, config, runtime, own: None });
+                // Another command's own engine may be about to end; one that goes on for a while can answer as well.
+                let lasting = own == Own::Answers && began.elapsed() > LASTING;
+                if status.watching || lasting {
+                    return Ok(Self { client, config, runtime, own: None });
+                }
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
             }
             let options =
                 Options { watch: own == Own::Watches, work: own != Own::Answers, loader: Box::new(load_models) };
@@ -78,11 +99,17 @@ impl Session {
                     return Ok(Self { client, config, runtime, own: Some((running, serving)) });
                 }
                 // Somebody else's engine may be starting or stopping right now.
-                Err(StartError::InUse { .. }) if attempt < 19 => std::thread::sleep(Duration::from_millis(250)),
+                Err(StartError::InUse { .. }) if began.elapsed() < SILENT => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(CliError::Failed("the workspace's engine neither answers nor ends".into()))
+        Err(CliError::Failed(format!(
+            "another command has been at work in {} for {} s; wait for it, or run `sightline serve`, which answers many",
+            config.workspace.display(),
+            PATIENCE.as_secs()
+        )))
     }
 
     /// Whether the engine is this process's own.

@@ -2,47 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::sync::atomic::Ordering;
 
 use super::EngineError;
-use super::core::{Engine, Truth};
+use super::core::Engine;
 use super::outcome::quarantined_data;
 use crate::domain::view::{Ingest, Ingested, Intent, Item, Nothing};
 use crate::domain::{Draft, Fact, FileFacts, ItemId, ItemState, Mode, RawPath};
 use crate::intake::claim::Candidate;
 
-/// Intents that are remembered.
-const INTENTS: usize = 10_000;
-
 impl Engine {
-    /// Does an act once: sent again under the same intent, it is answered from memory.
-    pub(super) fn once<A, T: Serialize + DeserializeOwned>(
-        &self,
-        intent: &Intent<A>,
-        act: impl FnOnce(&mut Truth) -> Result<T, EngineError>,
-    ) -> Result<T, EngineError> {
-        if intent.intent.is_empty() || intent.intent.len() > 128 {
-            return Err(EngineError::BadRequest("an intent needs an id of 1 to 128 characters".into()));
-        }
-        let mut truth = self
-            .truth
-            .lock()
-            .map_err(|_| EngineError::Unavailable("the journal's holder failed; restart the engine".into()))?;
-        if let Some(before) = truth.intents.get(&intent.intent) {
-            return serde_json::from_value(before.clone())
-                .map_err(|_| EngineError::BadRequest("this intent was used for another act".into()));
-        }
-        let done = act(&mut truth)?;
-        if truth.intents.len() >= INTENTS {
-            truth.intents.clear();
-        }
-        let answer = serde_json::to_value(&done).map_err(EngineError::failed)?;
-        truth.intents.insert(intent.intent.clone(), answer);
-        Ok(done)
-    }
-
     /// The operator's words; an act that changes something needs some.
     pub(super) fn reason<A>(intent: &Intent<A>) -> Result<String, EngineError> {
         let reason = intent.reason.trim();
@@ -86,7 +55,8 @@ impl Engine {
     /// When it is not set aside, or the act cannot be recorded.
     pub fn release(&self, actor: &str, item: &ItemId, intent: &Intent<Nothing>) -> Result<Item, EngineError> {
         let reason = Self::reason(intent)?;
-        self.once(intent, |truth| {
+        self.intents.once(&intent.intent, format!("release {item}"), || {
+            let mut truth = self.truth()?;
             let record = self.set_aside(item, intent)?;
             let facts = self.file_facts(record.described)?;
             let aside = quarantined_data(&self.quarantine, item);
@@ -99,7 +69,7 @@ impl Engine {
             let before =
                 Some(serde_json::json!({ "state": record.state, "code": record.code, "reason": record.reason }));
             let fact = Fact::QueueReleased { item: item.clone() };
-            self.commit_locked(truth, vec![Draft { actor: actor.into(), fact, before, reason: Some(reason) }])?;
+            self.commit_locked(&mut truth, vec![Draft { actor: actor.into(), fact, before, reason: Some(reason) }])?;
             // Recorded: if the next step fails, the next start takes it up.
             let claim = self.claims.put_back(&facts, &aside).map_err(EngineError::failed)?;
             self.queue.restore(claim);
@@ -113,7 +83,8 @@ impl Engine {
     /// When it is not set aside, or the act cannot be recorded.
     pub fn discard(&self, actor: &str, item: &ItemId, intent: &Intent<Nothing>) -> Result<Item, EngineError> {
         let reason = Self::reason(intent)?;
-        self.once(intent, |truth| {
+        self.intents.once(&intent.intent, format!("discard {item}"), || {
+            let mut truth = self.truth()?;
             let record = self.set_aside(item, intent)?;
             let image = match record.image {
                 Some(image) => image,
@@ -124,7 +95,7 @@ impl Engine {
             let before =
                 Some(serde_json::json!({ "state": record.state, "code": record.code, "reason": record.reason }));
             let fact = Fact::QueueDiscarded { item: item.clone(), image };
-            self.commit_locked(truth, vec![Draft { actor: actor.into(), fact, before, reason: Some(reason) }])?;
+            self.commit_locked(&mut truth, vec![Draft { actor: actor.into(), fact, before, reason: Some(reason) }])?;
             self.forget_aside(item);
             self.item_row(item)
         })
@@ -135,10 +106,14 @@ impl Engine {
     /// # Errors
     /// When nothing could be queued at all.
     pub fn ingest(&self, _actor: &str, intent: &Intent<Ingest>) -> Result<Ingested, EngineError> {
-        let mode = intent.act.label.clone().map_or(Mode::Identify, Mode::Enroll);
+        self.intents.once(&intent.intent, "queue files".into(), || self.copy_in(&intent.act))
+    }
+
+    fn copy_in(&self, act: &Ingest) -> Result<Ingested, EngineError> {
+        let mode = act.label.clone().map_or(Mode::Identify, Mode::Enroll);
         let mut files = Vec::new();
         let mut problems = Vec::new();
-        for path in &intent.act.paths {
+        for path in &act.paths {
             collect(path.as_path(), &mut files, &mut problems);
         }
         if files.is_empty() {
@@ -148,6 +123,10 @@ impl Engine {
         let job = self.meters.job(format!("queueing {} files", files.len()), files.len() as u64);
         let mut items = Vec::with_capacity(files.len());
         for (index, path) in files.into_iter().enumerate() {
+            if self.stopping.load(Ordering::Relaxed) {
+                problems.push(format!("{}: the engine is stopping; queue it again", RawPath(path)));
+                continue;
+            }
             let candidate = Candidate { path, source: PathBuf::from("command"), mode: mode.clone() };
             match self.claims.copy(&candidate) {
                 Ok(claim) => {

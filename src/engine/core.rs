@@ -1,6 +1,6 @@
 //! The engine's state, and the one way in which anything becomes true.
 
-use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::broadcast;
 
 use super::EngineError;
+use super::intents::Intents;
 use super::lane::Lane;
 use super::meters::Meters;
 use super::pipeline::Question;
@@ -32,11 +33,11 @@ pub(super) struct ModelsState {
     pub(super) fingerprint: Option<Fingerprint>,
 }
 
-/// What only one thread at a time may touch: the journal, and the acts that were asked for already.
+/// What only one thread at a time may touch: the journal.
 pub(super) struct Truth {
     pub(super) journal: Journal,
-    /// Answers by intent, so that an act that is sent twice is done once.
-    pub(super) intents: HashMap<String, serde_json::Value>,
+    /// Set when the workspace has been given back: nothing is recorded any more.
+    pub(super) closed: bool,
 }
 
 /// The engine of a workspace. Its public methods are the interface's.
@@ -44,6 +45,7 @@ pub struct Engine {
     pub(super) config: Config,
     pub(super) watching: bool,
     pub(super) truth: Mutex<Truth>,
+    pub(super) intents: Intents,
     pub(super) reader: Reader,
     pub(super) store: Store,
     pub(super) gallery: RwLock<Gallery>,
@@ -60,6 +62,8 @@ pub struct Engine {
     pub(super) stopping: AtomicBool,
     pub(super) dirty: AtomicBool,
     pub(super) events: broadcast::Sender<Event>,
+    /// The workspace is ours as long as anything that could write to it is alive: a request under way, too.
+    pub(super) _lock: File,
 }
 
 /// Locks what stays whole even if a holder panicked: plain values, replaced in one step.
@@ -70,16 +74,21 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Engine {
     /// Records facts: on the disk first, then in the views. When this returns they are true.
     pub(super) fn commit(&self, drafts: Vec<Draft>) -> Result<Vec<Entry>, EngineError> {
-        let mut truth = self
-            .truth
-            .lock()
-            .map_err(|_| EngineError::Unavailable("the journal's holder failed; restart the engine".into()))?;
-        self.commit_locked(&mut truth, drafts)
+        self.commit_locked(&mut *self.truth()?, drafts)
+    }
+
+    /// Holds the journal, so that what an act has found true stays so until it is recorded.
+    pub(super) fn truth(&self) -> Result<MutexGuard<'_, Truth>, EngineError> {
+        let held = self.truth.lock();
+        held.map_err(|_| EngineError::Unavailable("the journal's holder failed; restart the engine".into()))
     }
 
     pub(super) fn commit_locked(&self, truth: &mut Truth, drafts: Vec<Draft>) -> Result<Vec<Entry>, EngineError> {
         if let Some(why) = lock(&self.halted).clone() {
             return Err(EngineError::Unavailable(why));
+        }
+        if truth.closed {
+            return Err(EngineError::Unavailable("the engine has stopped; nothing was done".into()));
         }
         let entries = truth.journal.append(drafts).map_err(|error| {
             self.halt(format!("the journal cannot be written ({error}); nothing more is taken in. Make room or mend the disk, then restart"));
@@ -158,6 +167,18 @@ impl Engine {
     pub(super) fn tell(&self, event: Event) {
         // No console is no error.
         drop(self.events.send(event));
+    }
+
+    /// Who may do what.
+    #[must_use]
+    pub fn access(&self) -> &crate::config::Access {
+        &self.config.access
+    }
+
+    /// The most bytes a picture may have (`intake.max_file_mb`).
+    #[must_use]
+    pub fn max_file_bytes(&self) -> u64 {
+        self.config.intake.max_file_bytes
     }
 
     /// The engine's events from now on.

@@ -87,16 +87,17 @@ impl Engine {
     /// When there is nothing of that name, or the act cannot be recorded.
     pub fn relabel(&self, actor: &str, intent: &Intent<Relabel>) -> Result<Changed, EngineError> {
         let reason = Self::reason(intent)?;
-        self.once(intent, |truth| {
-            let to = &intent.act.to;
-            let chosen = self.chosen(&intent.act.which)?;
+        let Relabel { which, to } = &intent.act;
+        self.intents.once(&intent.intent, format!("relabel {which:?} to {to}"), || {
+            let mut truth = self.truth()?;
+            let chosen = self.chosen(which)?;
             let drafts = chosen.into_iter().filter(|(_, record)| record.label != *to).map(|(sighting, record)| Draft {
                 actor: actor.into(),
                 fact: Fact::GalleryRelabelled { sighting, label: to.clone() },
                 before: Some(serde_json::json!({ "label": record.label })),
                 reason: Some(reason.clone()),
             });
-            self.record_all(truth, drafts.collect())
+            self.record_all(&mut truth, drafts.collect())
         })
     }
 
@@ -106,14 +107,16 @@ impl Engine {
     /// When there is nothing of that name, or the act cannot be recorded.
     pub fn remove(&self, actor: &str, intent: &Intent<Remove>) -> Result<Changed, EngineError> {
         let reason = Self::reason(intent)?;
-        self.once(intent, |truth| {
-            let drafts = self.chosen(&intent.act.which)?.into_iter().map(|(sighting, record)| Draft {
+        let Remove { which } = &intent.act;
+        self.intents.once(&intent.intent, format!("remove {which:?}"), || {
+            let mut truth = self.truth()?;
+            let drafts = self.chosen(which)?.into_iter().map(|(sighting, record)| Draft {
                 actor: actor.into(),
                 fact: Fact::GalleryRemoved { sighting },
                 before: Some(serde_json::json!({ "label": record.label })),
                 reason: Some(reason.clone()),
             });
-            self.record_all(truth, drafts.collect())
+            self.record_all(&mut truth, drafts.collect())
         })
     }
 
@@ -132,15 +135,30 @@ impl Engine {
         let (fingerprint, sightings) = if path.extension().is_some_and(|e| e == "safetensors") {
             let exported =
                 crate::gallery::read_export(path).map_err(|error| EngineError::BadRequest(error.to_string()))?;
+            // Vectors of other weights would stop every answer until they were taken out again.
+            if let Ok(in_use) = self.load_models()
+                && in_use != exported.fingerprint
+            {
+                return Err(EngineError::Refused(format!(
+                    "{source} was made with weights {}, in use are {}; export it anew from a workspace with these weights",
+                    exported.fingerprint.0.short(),
+                    in_use.0.short()
+                )));
+            }
             (exported.fingerprint, exported.sightings)
         } else {
             // A pickle does not say which weights made its vectors: the operator vouches for those in use.
             (self.load_models()?, pickled(path)?)
         };
-        self.once(intent, |truth| {
-            // The same file again adds nothing.
-            let first = SightingId { image: file, index: 0 };
-            if self.store.sighting(&first).map_err(EngineError::failed)?.is_some_and(|record| !record.removed) {
+        self.intents.once(&intent.intent, format!("import {source}"), || {
+            let mut truth = self.truth()?;
+            // What is there already stays as it is (relabelled, perhaps); a crash may have left only a part of the file.
+            let live = |index| {
+                let known = self.store.sighting(&SightingId { image: file, index }).map_err(EngineError::failed)?;
+                Ok(known.is_some_and(|record| !record.removed))
+            };
+            let live = (0..sightings.len() as u32).map(live).collect::<Result<Vec<bool>, EngineError>>()?;
+            if live.iter().all(|live| *live) {
                 return Ok(Changed { sightings: 0 });
             }
             let imported = {
@@ -149,13 +167,14 @@ impl Engine {
                     .import(fingerprint, file, sightings)
                     .map_err(|error| EngineError::BadRequest(error.to_string()))?
             };
-            let drafts = imported.into_iter().map(|(sighting, enrolled)| Draft {
+            let new = imported.into_iter().filter(|(sighting, _)| live.get(sighting.index as usize) != Some(&true));
+            let drafts = new.map(|(sighting, enrolled)| Draft {
                 actor: actor.into(),
                 fact: Fact::GalleryImported { sighting, enrolled, source: source.clone() },
                 before: None,
                 reason: Some(intent.reason.clone()).filter(|reason| !reason.is_empty()),
             });
-            self.record_all(truth, drafts.collect())
+            self.record_all(&mut truth, drafts.collect())
         })
     }
 
@@ -185,6 +204,10 @@ impl Engine {
     /// # Errors
     /// When the models are not to be had, or an original is missing.
     pub fn reembed(&self, actor: &str, intent: &Intent<Nothing>) -> Result<Changed, EngineError> {
+        self.intents.once(&intent.intent, "embed anew".into(), || self.reembed_all(actor, intent))
+    }
+
+    fn reembed_all(&self, actor: &str, intent: &Intent<Nothing>) -> Result<Changed, EngineError> {
         let in_use = self.load_models()?;
         let mut old = Vec::new();
         self.store
@@ -202,11 +225,13 @@ impl Engine {
                 imported += 1;
                 continue;
             }
-            if let Err(error) = self.reembed_one(actor, intent, id, &record) {
-                self.meters.job_failed(job, error.to_string());
-                return Err(error);
+            match self.reembed_one(actor, intent, id) {
+                Ok(done) => sightings += u64::from(done),
+                Err(error) => {
+                    self.meters.job_failed(job, error.to_string());
+                    return Err(error);
+                }
             }
-            sightings += 1;
             self.meters.progress(job, index as u64 + 1);
         }
         if imported > 0 {
@@ -215,39 +240,45 @@ impl Engine {
         Ok(Changed { sightings })
     }
 
-    fn reembed_one(
-        &self,
-        actor: &str,
-        intent: &Intent<Nothing>,
-        id: SightingId,
-        record: &SightingRecord,
-    ) -> Result<(), EngineError> {
+    /// Embeds one sighting anew; false where it left the gallery meanwhile.
+    fn reembed_one(&self, actor: &str, intent: &Intent<Nothing>, id: SightingId) -> Result<bool, EngineError> {
         let (picture, object) = self.seen_as(id)?;
         let (fingerprint, vectors): Vectors =
             self.question(|reply| Question::Embed { picture: Box::new(picture), object: Box::new(object), reply })?;
+        // Embedding took its time: what an operator has done to the sighting meanwhile holds.
+        let mut truth = self.truth()?;
+        let known = self.store.sighting(&id).map_err(EngineError::failed)?;
+        let Some(record) = known.filter(|record| !record.removed) else { return Ok(false) };
         let vectors = {
             let mut gallery = self.gallery.write().unwrap_or_else(PoisonError::into_inner);
             let vectors = gallery.append(fingerprint, id, &vectors).map_err(EngineError::failed)?;
             gallery.sync().map_err(EngineError::failed)?;
             vectors
         };
-        let enrolled = Enrolled { label: record.label.clone(), fingerprint, vectors };
-        self.commit(vec![Draft {
+        let enrolled = Enrolled { label: record.label, fingerprint, vectors };
+        let draft = Draft {
             actor: actor.into(),
             fact: Fact::GalleryReembedded { sighting: id, enrolled },
             before: Some(serde_json::json!({ "fingerprint": record.fingerprint })),
             reason: Some(intent.reason.clone()).filter(|reason| !reason.is_empty()),
-        }])?;
-        Ok(())
+        };
+        self.commit_locked(&mut truth, vec![draft])?;
+        Ok(true)
     }
 
     /// An enrolled object as it was seen: its upright picture and its detection.
     pub(super) fn seen_as(&self, id: SightingId) -> Result<(image::RgbImage, Detection), EngineError> {
-        let record = self.store.image(&id.image).map_err(EngineError::failed)?;
-        let record = record.ok_or_else(|| EngineError::NotFound(format!("{id} has no original: it was imported")))?;
-        let entry = self.reader.entry(record.sequence).map_err(EngineError::failed)?;
+        // The entry that enrolled it: a later one about the same picture may count its objects otherwise.
+        let enrolled = self.store.sighting(&id).map_err(EngineError::failed)?.filter(|record| !record.imported);
+        let sequence = match enrolled {
+            Some(record) => Some(record.sequence),
+            None => self.store.image(&id.image).map_err(EngineError::failed)?.map(|record| record.sequence),
+        };
+        let sequence =
+            sequence.ok_or_else(|| EngineError::NotFound(format!("{id} has no original: it was imported")))?;
+        let entry = self.reader.entry(sequence).map_err(EngineError::failed)?;
         let Fact::ImageDone(done) = entry.fact().map_err(EngineError::failed)? else {
-            return Err(EngineError::Failed(format!("entry {} does not describe {id}", record.sequence)));
+            return Err(EngineError::Failed(format!("entry {sequence} does not describe {id}")));
         };
         let sighting = done.sightings.into_iter().find(|sighting| sighting.index == id.index);
         let sighting = sighting

@@ -12,7 +12,7 @@ pub(super) enum Taken<P, Q> {
     Question(Q),
     /// Nothing came in time.
     Idle,
-    /// The lane is closed and empty of questions; pictures left in it stay in the queue's folder.
+    /// The lane is closed; pictures left in it stay in the queue's folder.
     Closed,
 }
 
@@ -70,12 +70,12 @@ impl<P, Q> Lane<P, Q> {
         let deadline = Instant::now() + patience;
         let mut inside = self.lock();
         loop {
+            if inside.closed {
+                return Taken::Closed;
+            }
             if let Some(question) = inside.questions.pop_front() {
                 self.changed.notify_all();
                 return Taken::Question(question);
-            }
-            if inside.closed {
-                return Taken::Closed;
             }
             if !inside.pictures.is_empty() {
                 let count = inside.pictures.len().min(most);
@@ -91,9 +91,12 @@ impl<P, Q> Lane<P, Q> {
         }
     }
 
-    /// Lets nothing more in.
+    /// Lets nothing more in. Questions are dropped, and with them their askers' channels: those are told so.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        let mut inside = self.lock();
+        inside.closed = true;
+        inside.questions.clear();
+        drop(inside);
         self.changed.notify_all();
     }
 

@@ -35,9 +35,10 @@ impl Engine {
         if !to.exists() && fs::hard_link(&work.claim.data, &to).is_err() {
             let part = to.with_extension("part");
             fs::copy(&work.claim.data, &part)?;
-            File::open(&part)?.sync_all()?;
             fs::rename(&part, &to)?;
         }
+        // Whoever dropped the file need not have synced it.
+        File::open(&to)?.sync_all()?;
         let reason = serde_json::json!({ "file": work.claim.facts, "code": code, "sentence": sentence });
         let mut file = File::create(quarantined_reason(&self.quarantine, item))?;
         file.write_all(reason.to_string().as_bytes())?;

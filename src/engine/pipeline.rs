@@ -127,9 +127,10 @@ fn batch_through(engine: &Arc<Engine>, models: &mut Loaded<'_>, batch: Vec<Prepa
             engine.queue.put_back(prepared.work, Some(Duration::from_millis(50)));
             continue;
         }
-        match triage(engine, prepared) {
-            Ok(Fate::Ended(end)) => ended.push(end),
+        match triage(engine, prepared, &seen) {
+            Ok(Fate::Ended(end)) => ended.push(*end),
             Ok(Fate::See(picture)) => seen.push(*picture),
+            Ok(Fate::Wait(work)) => engine.queue.put_back(work, Some(Duration::from_millis(50))),
             Err((work, error)) => engine.try_again(work, error),
         }
     }
@@ -146,16 +147,24 @@ fn batch_through(engine: &Arc<Engine>, models: &mut Loaded<'_>, batch: Vec<Prepa
 }
 
 enum Fate {
-    Ended(Ended),
+    Ended(Box<Ended>),
     See(Box<Seen>),
+    /// It depends on another picture of the batch, which is to be recorded first.
+    Wait(Work),
 }
 
-/// Decides what needs no model: rejects, duplicates, contradictions.
-fn triage(engine: &Engine, prepared: Prepared) -> Result<Fate, (Work, String)> {
+impl Fate {
+    fn ended(ended: Ended) -> Self {
+        Self::Ended(Box::new(ended))
+    }
+}
+
+/// Decides what needs no model: rejects, duplicates, contradictions. `batch` is what goes through the models with it.
+fn triage(engine: &Engine, prepared: Prepared, batch: &[Seen]) -> Result<Fate, (Work, String)> {
     let Prepared { work, image, result, archive_ms, decode_ms } = prepared;
     let ready = match result {
         Ok(ready) => ready,
-        Err(reject) => return engine.quarantine(work, image, reject).map(Fate::Ended),
+        Err(reject) => return engine.quarantine(work, image, reject).map(Fate::ended),
     };
     let (intake, released) = (&engine.config.intake, work.claim.released);
     match engine.known(image, &work.claim.facts.mode) {
@@ -166,7 +175,7 @@ fn triage(engine: &Engine, prepared: Prepared) -> Result<Fate, (Work, String)> {
                 format!("the same picture is enrolled as `{label}`; if that is wrong, relabel or remove it first");
             return engine
                 .quarantine(work, image, Reject::new(QuarantineCode::NotEnrollable, sentence))
-                .map(Fate::Ended);
+                .map(Fate::ended);
         }
         Ok(Known::Before) => match intake.exact_duplicates {
             DuplicatePolicy::Keep => {}
@@ -174,9 +183,9 @@ fn triage(engine: &Engine, prepared: Prepared) -> Result<Fate, (Work, String)> {
                 let sentence = format!("the same bytes as {}; intake.exact_duplicates is flag", image.short());
                 return engine
                     .quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence))
-                    .map(Fate::Ended);
+                    .map(Fate::ended);
             }
-            _ => return Ok(Fate::Ended(Engine::duplicate(work, image, image, DuplicateKind::Exact))),
+            _ => return Ok(Fate::ended(Engine::duplicate(work, image, image, DuplicateKind::Exact))),
         },
     }
     let near = engine
@@ -185,15 +194,21 @@ fn triage(engine: &Engine, prepared: Prepared) -> Result<Fate, (Work, String)> {
         .unwrap_or_else(PoisonError::into_inner)
         .nearest(ready.perceptual, intake.near_distance);
     let near = near.map(|(of, _)| of).filter(|of| *of != image);
+    let mate = || batch.iter().find(|seen| seen.ready.perceptual.distance(ready.perceptual) <= intake.near_distance);
+    let near = match (near, mate()) {
+        (None, Some(mate)) if intake.near_duplicates == DuplicatePolicy::Keep || released => Some(mate.image),
+        (None, Some(_)) => return Ok(Fate::Wait(work)),
+        (near, _) => near,
+    };
     match (near, intake.near_duplicates) {
         (Some(of), DuplicatePolicy::Skip) if !released => {
-            return Ok(Fate::Ended(Engine::duplicate(work, image, of, DuplicateKind::Near)));
+            return Ok(Fate::ended(Engine::duplicate(work, image, of, DuplicateKind::Near)));
         }
         (Some(of), DuplicatePolicy::Flag) if !released => {
             let sentence = format!("it looks nearly the same as {}; intake.near_duplicates is flag", of.short());
             return engine
                 .quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence))
-                .map(Fate::Ended);
+                .map(Fate::ended);
         }
         _ => {}
     }
@@ -213,7 +228,8 @@ impl Engine {
     fn known(&self, image: ImageId, mode: &Mode) -> Result<Known, EngineError> {
         let Some(record) = self.store.image(&image).map_err(EngineError::failed)? else { return Ok(Known::New) };
         let Mode::Enroll(label) = mode else { return Ok(Known::Before) };
-        for index in 0..record.sightings {
+        // The last entry about the picture may have seen fewer objects than the one that enrolled it.
+        for index in 0..record.sightings.max(self.config.detect.max_objects) {
             let sighting = self.store.sighting(&SightingId { image, index }).map_err(EngineError::failed)?;
             if let Some(sighting) = sighting.filter(|s| !s.removed) {
                 return Ok(if sighting.label == *label { Known::Before } else { Known::Enrolled(sighting.label) });
@@ -259,7 +275,12 @@ fn see_all(engine: &Arc<Engine>, models: &Models, mut seen: Vec<Seen>, ended: &m
         };
         match done {
             Ok(end) => ended.push(end),
-            Err(error) => engine.try_again(work, error),
+            // The gallery does not fit the weights: no fault of the picture's, so it waits.
+            Err(EngineError::Refused(why)) => {
+                engine.warn(format!("pictures wait: {why}"));
+                engine.queue.put_back(work, Some(Duration::from_secs(10)));
+            }
+            Err(error) => engine.try_again(work, error.to_string()),
         }
     }
     // Vectors lie on the disk before the entry that names them.
@@ -269,9 +290,8 @@ fn see_all(engine: &Arc<Engine>, models: &Models, mut seen: Vec<Seen>, ended: &m
     }
 }
 
-fn identify(engine: &Engine, models: &Models, mut seen: Seen) -> Result<Ended, String> {
-    let (answers, embed, search) =
-        ask(engine, models, &seen.ready.picture, &seen.objects).map_err(|e| e.to_string())?;
+fn identify(engine: &Engine, models: &Models, mut seen: Seen) -> Result<Ended, EngineError> {
+    let (answers, embed, search) = ask(engine, models, &seen.ready.picture, &seen.objects)?;
     (seen.ms.embed, seen.ms.search) = (embed, search);
     let sightings = answers.into_iter().enumerate().filter_map(|(index, answer)| {
         engine.meters.decision(&answer.decision);
@@ -322,6 +342,13 @@ impl Engine {
     /// The nearest enrolled sightings, far enough down the list to hold a second label.
     pub(super) fn nearest(&self, fingerprint: Fingerprint, probe: &Embedding) -> Result<Vec<Neighbour>, EngineError> {
         let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
+        // Half a gallery would answer with the next of kin where the pack itself is in the other half.
+        let others = gallery.made_with_others(fingerprint);
+        if others > 0 {
+            return Err(EngineError::Refused(format!(
+                "{others} enrolled sightings were made with other weights than those in use and cannot be compared; `sightline gallery reembed` makes them anew (imported ones: remove them, or import vectors of these weights)"
+            )));
+        }
         let mut wanted = NEIGHBOURS;
         loop {
             let neighbours =
@@ -343,11 +370,11 @@ impl Engine {
     }
 }
 
-fn enrol(engine: &Engine, models: &Models, mut seen: Seen, label: &Label) -> Result<Ended, String> {
+fn enrol(engine: &Engine, models: &Models, mut seen: Seen, label: &Label) -> Result<Ended, EngineError> {
     let objects = std::mem::take(&mut seen.objects);
     let refuse = |seen: Seen, sentence: String| {
         let reject = Reject::new(QuarantineCode::NotEnrollable, sentence);
-        engine.quarantine(seen.work, seen.image, reject).map_err(|(_, error)| error)
+        engine.quarantine(seen.work, seen.image, reject).map_err(|(_, error)| EngineError::Failed(error))
     };
     let chosen = match (objects.len(), engine.config.several) {
         (0, _) => return refuse(seen, "no object was found in it; take another picture, or set detect.objects".into()),
@@ -361,10 +388,11 @@ fn enrol(engine: &Engine, models: &Models, mut seen: Seen, label: &Label) -> Res
     let mut sightings = Vec::with_capacity(chosen.len());
     for (index, detection) in chosen.into_iter().enumerate() {
         let index = index as u32;
-        let vectors = models.enrolments(&engine.config, &seen.ready.picture, &detection).map_err(|e| e.to_string())?;
+        let vectors =
+            models.enrolments(&engine.config, &seen.ready.picture, &detection).map_err(EngineError::failed)?;
         let id = SightingId { image: seen.image, index };
         let mut gallery = engine.gallery.write().unwrap_or_else(PoisonError::into_inner);
-        let vectors = gallery.append(models.fingerprint(), id, &vectors).map_err(|e| e.to_string())?;
+        let vectors = gallery.append(models.fingerprint(), id, &vectors).map_err(EngineError::failed)?;
         let enrolled = Enrolled { label: label.clone(), fingerprint: models.fingerprint(), vectors };
         sightings.push(Sighting { index, detection, decision: None, enrolled: Some(enrolled) });
     }

@@ -1,6 +1,5 @@
 //! Opening a workspace: the lock, the rooms in their order, the replay, the threads; and closing it.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::core::{Engine, ModelsState, Truth, lock};
+use super::intents::Intents;
 use super::lane::Lane;
 use super::meters::Meters;
 use super::models::Loader;
@@ -21,7 +21,7 @@ use super::queue::Queue;
 use crate::archive::{Archive, image_id};
 use crate::config::{Config, VectorType};
 use crate::domain::view::{Event, ModelStatus};
-use crate::domain::{Draft, Fact, ItemId, ItemState, RawPath};
+use crate::domain::{Draft, Fact, ImageFailed, ItemId, ItemState, RawPath};
 use crate::gallery::{self, Gallery};
 use crate::intake::claim::Claims;
 use crate::intake::dedupe::{PerceptualHash, PerceptualIndex};
@@ -85,8 +85,6 @@ pub struct Running {
     pub engine: Arc<Engine>,
     watcher: Option<Watcher>,
     threads: Vec<JoinHandle<()>>,
-    /// Held as long as the workspace is ours.
-    _lock: File,
 }
 
 /// Takes the workspace's lock, or says who has it.
@@ -161,7 +159,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     };
     let engine = Arc::new(Engine {
         watching: options.watch,
-        truth: Mutex::new(Truth { journal, intents: HashMap::new() }),
+        truth: Mutex::new(Truth { journal, closed: false }),
+        intents: Intents::default(),
         reader,
         store,
         gallery: RwLock::new(gallery),
@@ -179,6 +178,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         dirty: AtomicBool::new(true),
         events,
         config,
+        _lock: lock_file,
     });
     let settings = serde_json::to_vec(&engine.config).map_err(room)?;
     let started = Fact::EngineStarted { version: env!("CARGO_PKG_VERSION").into(), config: image_id(&settings) };
@@ -212,7 +212,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let teller = Arc::clone(&engine);
     spawn("events".into(), Box::new(move || teller.keep_telling()))?;
     let watcher = if options.watch { Some(engine.watch()?) } else { None };
-    Ok(Running { engine, watcher, threads, _lock: lock_file })
+    Ok(Running { engine, watcher, threads })
 }
 
 /// The database is its owner's and group's: others have no business with patients' data.
@@ -282,6 +282,8 @@ fn open_gallery(config: &Config, store: &Store) -> Result<Gallery, StartError> {
 /// A thread that panics must not go unnoticed: the engine halts and says so.
 fn guarded(engine: &Engine, what: &str, body: impl FnOnce()) {
     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
+        // Whoever waits for an answer must not wait for ever.
+        engine.lane.close();
         engine.halt(format!(
             "the thread for {what} failed; its cause is in database/logs. Nothing is lost: restart the engine"
         ));
@@ -308,10 +310,19 @@ impl Engine {
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             for record in page.into_iter().filter(|record| !self.queue.holds(&record.id)) {
-                let facts = self.file_facts(record.described).map_err(room)?;
-                let claim =
-                    self.claims.put_back(&facts, &quarantined_data(&self.quarantine, &record.id)).map_err(room)?;
-                self.queue.restore(claim);
+                let file = self.file_facts(record.described).map_err(room)?;
+                let aside = quarantined_data(&self.quarantine, &record.id);
+                match self.claims.put_back(&file, &aside) {
+                    Ok(claim) => self.queue.restore(claim),
+                    // Somebody took its bytes away: that is said and recorded, and keeps nothing else from working.
+                    Err(error) => {
+                        self.warn(format!("{}: it was to be sent through again: {error}", record.id));
+                        let error = error.to_string();
+                        let fact = Fact::ImageFailed(Box::new(ImageFailed { file, attempts: 0, error }));
+                        self.commit(vec![Draft::engine(fact)]).map_err(room)?;
+                        self.claims.finish(&record.id).map_err(room)?;
+                    }
+                }
             }
         }
         self.tidy_quarantine()
@@ -385,10 +396,11 @@ impl Running {
                 tracing::error!(%error, "the stop could not be recorded");
             }
         }
-        if let Ok(mut truth) = engine.truth.lock()
-            && let Err(error) = truth.journal.checkpoint()
-        {
-            tracing::error!(%error, "the journal could not be anchored");
+        if let Ok(mut truth) = engine.truth.lock() {
+            truth.closed = true;
+            if let Err(error) = truth.journal.checkpoint() {
+                tracing::error!(%error, "the journal could not be anchored");
+            }
         }
         if let Err(error) = engine.store.flush() {
             tracing::error!(%error, "the projection could not be written out; it is caught up on the next start");

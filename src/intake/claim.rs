@@ -125,8 +125,14 @@ impl Claims {
 
     fn facts(&self, candidate: &Candidate, meta: &fs::Metadata) -> FileFacts {
         let arrived_ms = now_ms();
+        let next = || ItemId::new(arrived_ms.max(0) as u64, self.unique.fetch_add(1, Ordering::Relaxed));
+        let mut item = next();
+        // A clock that was set back could name a file after one that waits.
+        while self.sidecar(&item).exists() || self.data(&item).exists() {
+            item = next();
+        }
         FileFacts {
-            item: ItemId::new(arrived_ms.max(0) as u64, self.unique.fetch_add(1, Ordering::Relaxed)),
+            item,
             path: RawPath(candidate.path.clone()),
             source: RawPath(candidate.source.clone()),
             mode: candidate.mode.clone(),

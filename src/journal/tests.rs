@@ -266,7 +266,7 @@ fn a_fact_that_could_not_be_read_back_is_refused_before_anything_is_written() {
         orientation: 1,
         perceptual: String::new(),
         near_duplicate_of: None,
-        detector: ImageId([0; 32]),
+        detector: Some(ImageId([0; 32])),
         embedder: crate::domain::Fingerprint(ImageId([0; 32])),
         sightings: Vec::new(),
         ms: crate::domain::StageTimes::default(),

@@ -66,7 +66,7 @@ fn done(n: u8, sightings: usize, enrol: bool) -> Fact {
         orientation: 1,
         perceptual: format!("{n:016x}"),
         near_duplicate_of: None,
-        detector: image(50),
+        detector: Some(image(50)),
         embedder: Fingerprint(image(99)),
         sightings: (0..sightings).map(sighting).collect(),
         ms: StageTimes { detect: 1.5, ..StageTimes::default() },

@@ -89,6 +89,25 @@ fn fill(canvas: &mut RgbImage, [left, top, width, height]: [u32; 4], colour: Rgb
     }
 }
 
+/// Writes capitals, digits and a few signs in a 5x7 face, its upper left corner at `(x, y)`; what falls outside is cut.
+pub fn text(canvas: &mut RgbImage, (x, y): (i64, i64), text: &str, scale: u32, colour: Rgb<u8>) {
+    for (place, letter) in (0_i64..).zip(text.chars()) {
+        for (row, bits) in (0_i64..).zip(glyph(letter.to_ascii_uppercase())) {
+            for column in (0_i64..5).filter(|column| bits >> (4 - column) & 1 == 1) {
+                let scale = i64::from(scale);
+                let (left, top) = (x + (place * i64::from(ADVANCE) + column) * scale, y + row * scale);
+                for (across, down) in (0..scale).flat_map(|a| (0..scale).map(move |d| (a, d))) {
+                    if let (Ok(px), Ok(py)) = (u32::try_from(left + across), u32::try_from(top + down))
+                        && let Some(pixel) = canvas.get_pixel_mut_checked(px, py)
+                    {
+                        *pixel = colour;
+                    }
+                }
+            }
+        }
+    }
+}
+
 const ADVANCE: u32 = 6;
 const GLYPH_HEIGHT: u32 = 7;
 

@@ -3,6 +3,9 @@
 
 use crate::domain::Rle;
 
+/// A few bytes can claim a mask of any size; what is decoded must fit in memory.
+const MAX_PIXELS: u64 = 1 << 30;
+
 /// Why a mask cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MaskError {
@@ -17,6 +20,9 @@ pub enum MaskError {
         /// Pixels in the picture.
         pixels: u64,
     },
+    /// A picture no camera makes.
+    #[error("a mask of {0} pixels is larger than any picture that is accepted")]
+    TooLarge(u64),
     /// Two masks of different pictures.
     #[error("masks of different sizes cannot be compared: {0:?} and {1:?} (height, width)")]
     Unlike([u32; 2], [u32; 2]),
@@ -195,8 +201,11 @@ pub fn iou(a: &Rle, b: &Rle) -> Result<f64, MaskError> {
 /// # Errors
 /// When the counts are damaged or do not fill the picture.
 pub fn counts(rle: &Rle) -> Result<Vec<u64>, MaskError> {
-    let counts = from_text(&rle.counts)?;
     let pixels = u64::from(rle.size[0]) * u64::from(rle.size[1]);
+    if pixels > MAX_PIXELS {
+        return Err(MaskError::TooLarge(pixels));
+    }
+    let counts = from_text(&rle.counts)?;
     let runs = counts.iter().fold(0u64, |sum, count| sum.saturating_add(*count));
     if runs == pixels { Ok(counts) } else { Err(MaskError::Size { runs, pixels }) }
 }
@@ -260,12 +269,14 @@ mod tests {
     #[test]
     fn damaged_counts_are_errors() {
         let rle = |counts: &str| Rle { size: [4, 4], counts: counts.into() };
-        assert_eq!(counts(&rle("@0")), Ok(vec![16, 0]));
+        assert_eq!(counts(&rle("`0")), Ok(vec![16]));
         assert_eq!(counts(&rle("\u{20}")), Err(MaskError::Counts(0)));
         assert_eq!(counts(&rle("P")), Err(MaskError::Counts(1)), "more was promised");
         assert_eq!(counts(&rle("O")), Err(MaskError::Counts(0)), "a negative run");
         assert_eq!(counts(&rle("3")), Err(MaskError::Size { runs: 3, pixels: 16 }));
         assert!(counts(&rle(&"o".repeat(40))).is_err());
+        let absurd = Rle { size: [u32::MAX; 2], counts: "0".into() };
+        assert!(matches!(decode(&absurd), Err(MaskError::TooLarge(_))));
     }
 
     proptest! {

@@ -38,17 +38,26 @@ def spread(name, shape):
         return 1.0, 0.5
     if name.endswith(norms):
         return 1.0, 0.25
-    if name.endswith(("cls_token", "register_tokens", "pos_embed")):
-        return 0.0, 1.0
     if name.startswith("model.22.cv3.") and name.endswith(".2.bias"):
         return -4.0, 0.1
-    if len(shape) < 2:
-        return 0.0, 0.1
+    if name.endswith("pos_embed"):
+        return 0.0, 1.0
+    if name.endswith(("cls_token", "register_tokens")) or len(shape) < 2:
+        return 0.0, 0.02
+    if name == "patch_embed.proj.weight":
+        return 0.0, 0.5 * math.sqrt(6.0 / inputs)
+    if name.endswith("qkv.weight"):
+        return 0.0, 1.5 * math.sqrt(3.0 / inputs)
     return 0.0, math.sqrt((6.0 if len(shape) == 4 else 3.0) / inputs)
 
 
 def tensor(name, shape, seed=0):
     shift, scale = spread(name, shape)
+    if name == "patch_embed.proj.weight":
+        out, inputs, rows, columns = shape
+        quarters = (shift + scale * uniform(name, out * inputs * 4, seed)).astype(np.float32)
+        quarters = quarters.reshape(out, inputs, 2, 2)
+        return quarters.repeat(rows // 2, axis=2).repeat(columns // 2, axis=3)
     values = shift + scale * uniform(name, math.prod(shape), seed)
     return values.astype(np.float32).reshape(shape)
 

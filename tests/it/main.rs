@@ -3,7 +3,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they skip and what they measured")]
 #![allow(missing_docs, reason = "tests")]
 
+mod engine;
+mod house;
 mod intake;
+mod process;
+mod readme;
+mod samples;
 mod support;
 mod truth;
 mod vision;

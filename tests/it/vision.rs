@@ -1,5 +1,13 @@
 //! The vision room: parity with the references, hostile files, models on disk.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints its tables"
+)]
+
 mod attacks;
 mod files;
 mod masks;

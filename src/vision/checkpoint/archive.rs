@@ -110,7 +110,7 @@ impl Directory {
         let locator = at.checked_sub(20).filter(|locator| bytes[*locator..].starts_with(LOCATOR64));
         if let Some(locator) = locator {
             let at64 = u64_at(bytes, locator + 8)?;
-            let at64 = usize::try_from(at64).ok().filter(|at64| bytes.get(*at64..*at64 + 4) == Some(END64));
+            let at64 = usize::try_from(at64).ok().filter(|at64| slice(bytes, *at64, 4) == Ok(END64));
             let Some(at64) = at64 else {
                 return damaged("its zip64 directory is not where it should be");
             };
@@ -176,7 +176,7 @@ impl Entry {
 
     /// The bytes of the record with its header, and those of its content.
     fn locate(&self, bytes: &[u8]) -> Result<(Range<usize>, Range<usize>), Fault> {
-        let header = usize::try_from(self.header).ok().filter(|h| bytes.get(*h..*h + 4) == Some(LOCAL));
+        let header = usize::try_from(self.header).ok().filter(|at| slice(bytes, *at, 4) == Ok(LOCAL));
         let Some(header) = header else {
             return damaged(format!("the record `{}` is not where its zip says", self.name));
         };

@@ -446,7 +446,7 @@ impl<'a> Machine<'a> {
 }
 
 fn pairs(items: &[Ref]) -> Result<Vec<(Ref, Ref)>, Fault> {
-    if items.len() % 2 != 0 {
+    if !items.len().is_multiple_of(2) {
         return damaged("a dict in its pickle has a key without a value");
     }
     Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())

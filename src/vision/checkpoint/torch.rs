@@ -275,6 +275,9 @@ impl Extent {
 
 /// The numbers of a checked view in row-major order.
 fn gather(data: &[u8], width: usize, view: &TensorView, shape: &[usize], count: usize) -> Vec<u8> {
+    if count == 0 {
+        return Vec::new();
+    }
     let stride: Vec<usize> = view.stride.iter().map(|s| *s as usize).collect();
     let offset = view.offset as usize;
     let mut dense = 1;
@@ -282,9 +285,6 @@ fn gather(data: &[u8], width: usize, view: &TensorView, shape: &[usize], count: 
     for (size, stride) in shape.iter().zip(&stride).rev() {
         contiguous &= *size <= 1 || *stride == dense;
         dense *= (*size).max(1);
-    }
-    if count == 0 {
-        return Vec::new();
     }
     if contiguous {
         return data[offset * width..(offset + count) * width].to_vec();

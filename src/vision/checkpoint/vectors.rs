@@ -10,11 +10,17 @@ use super::pickle::{self, Limits};
 /// Lists in lists.
 const MAX_DEPTH: usize = 8;
 
+/// A name and its vectors.
+pub type NamedVectors = (String, Vec<Vec<f32>>);
+
+/// How a number is read from its bytes, and how many it has.
+type NumberKind = (fn(&[u8]) -> f32, usize);
+
 /// Reads a pickled dict of name to vectors, in the file's order. All vectors of a name have one length.
 ///
 /// # Errors
 /// When the file cannot be read, is damaged or unsafe, or is not such a dict.
-pub fn read_pickle(path: &Path) -> Result<Vec<(String, Vec<Vec<f32>>)>, CheckpointError> {
+pub fn read_pickle(path: &Path) -> Result<Vec<NamedVectors>, CheckpointError> {
     let bytes = super::slurp(path)?;
     parse(&bytes).map_err(|fault| fault.at(path))
 }
@@ -23,7 +29,7 @@ pub fn read_pickle(path: &Path) -> Result<Vec<(String, Vec<Vec<f32>>)>, Checkpoi
 ///
 /// # Errors
 /// When the bytes are damaged or unsafe, or not such a dict.
-pub fn parse(bytes: &[u8]) -> Result<Vec<(String, Vec<Vec<f32>>)>, Fault> {
+pub fn parse(bytes: &[u8]) -> Result<Vec<NamedVectors>, Fault> {
     if bytes.starts_with(b"PK") {
         return Err(Fault::Unsupported(
             "it was written by torch.save; a pickled dict of name to vectors is needed".into(),
@@ -188,7 +194,7 @@ impl Reader<'_> {
     }
 
     /// How to read a number of a `numpy.dtype('f4')` with its state `(3, '<', …)`, and its width.
-    fn number_kind(&self, at: Ref) -> Option<(fn(&[u8]) -> f32, usize)> {
+    fn number_kind(&self, at: Ref) -> Option<NumberKind> {
         let Node::Object(object) = self.arena.get(at) else { return None };
         if !self.called(object, "dtype") {
             return None;

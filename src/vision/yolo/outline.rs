@@ -39,7 +39,7 @@ impl Frame {
         let gain = (input.1 as f64 / height).min(input.0 as f64 / width);
         let pad = input.1.saturating_sub(scaled(height, gain)) | input.0.saturating_sub(scaled(width, gain));
         // The least enlargement that makes half the padding whole.
-        let enlarge = match pad | pad / 2 {
+        let enlarge = match pad | (pad / 2) {
             pad if pad % 4 == 0 => 1,
             pad if pad % 2 == 0 => 2,
             _ => 4,

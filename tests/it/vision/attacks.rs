@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use sightline::vision::checkpoint::{Fault, parse};
+use sightline::vision::checkpoint::{Fault, parse, vectors};
+
+use proptest::prelude::*;
 
 use super::files::{Pickle, Record, one_tensor, pt, zip};
+use super::golden;
 
 /// Refused within a second: a bomb would take longer, or all memory.
 fn refused(bytes: &[u8]) -> Fault {
@@ -278,7 +281,7 @@ fn odd_zips_are_refused() {
     is_damaged(&with(Record { claimed_size: Some(1 << 30), ..Record::new("m/long", b"x") }));
     is_damaged(&zip(&[pickle.clone(), Record { crc: Some(1), ..data.clone() }]));
     // Two entries over the same bytes: how a quine or a bomb of overlapping files is made.
-    let nested = zip(&[pickle.clone()]);
+    let nested = zip(std::slice::from_ref(&pickle));
     is_unsafe(&with(Record {
         header_at: Some(0),
         local_name: Some("m/x".into()),
@@ -343,4 +346,60 @@ fn safetensors_headers_are_not_trusted() {
     }
     let nested = format!("{}{}", "{\"a\":".repeat(10_000), "1");
     is_damaged(&header(&nested, 0));
+}
+
+#[test]
+fn an_empty_tensor_of_absurd_shape_is_harmless() {
+    let weights = parse(&one_tensor(6, 0, &[i32::MAX, 0, i32::MAX, i32::MAX], &[1, 1, 1, 1])).ok();
+    assert!(weights.is_none_or(|weights| weights.get("w").is_some_and(|tensor| tensor.is_empty())));
+}
+
+#[test]
+fn zip64_places_past_the_end_are_damaged() {
+    let mut bytes = one_tensor(6, 0, &[6], &[1]);
+    let end = bytes.split_off(bytes.len() - 22);
+    bytes.extend(b"PK\x06\x07\x00\x00\x00\x00");
+    bytes.extend(u64::MAX.to_le_bytes());
+    bytes.extend(1u32.to_le_bytes());
+    bytes.extend(end);
+    is_damaged(&bytes);
+}
+
+/// Changes some bytes of a file.
+fn damage(mut bytes: Vec<u8>, edits: &[(usize, u8)]) -> Vec<u8> {
+    for (at, value) in edits {
+        let len = bytes.len();
+        bytes[at % len] = *value;
+    }
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    // Whatever the bytes, there is an answer: no panic, no hang, no abort.
+    #[test]
+    fn altered_files_are_answered(edits in prop::collection::vec((any::<usize>(), any::<u8>()), 1..6), which in 0..5usize) {
+        let name = ["torch_run.pt", "torch_state.pt", "vectors.2.pkl", "vectors.4.pkl", "vectors.5.pkl"][which];
+        let bytes = damage(std::fs::read(golden(name)).expect("a golden file"), &edits);
+        // Both readers see every file; most answers are errors, and that is fine.
+        let _answers = (parse(&bytes).is_ok(), vectors::parse(&bytes).is_ok());
+    }
+
+    #[test]
+    fn altered_pickles_in_good_zips_are_answered(edits in prop::collection::vec((any::<usize>(), any::<u8>()), 1..6)) {
+        let pickle = Pickle::new().raw(b"}(").text("w").tensor("FloatStorage", "0", 6, 0, &[2, 3], &[3, 1]);
+        let pickle = pickle.text("v").tensor("FloatStorage", "0", 6, 1, &[2, 2], &[2, 1]).raw(b"u").stop();
+        if let Ok(weights) = parse(&pt(damage(pickle, &edits))) {
+            for tensor in weights.tensors.values() {
+                prop_assert_eq!(tensor.shape.iter().product::<usize>() * tensor.dtype.size(), tensor.bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn noise_is_answered(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _answers = (parse(&bytes).is_ok(), vectors::parse(&bytes).is_ok());
+        let _inside = parse(&pt([b"\x80\x02".as_slice(), &bytes].concat())).is_ok();
+    }
 }

@@ -1,11 +1,17 @@
 //! Model files: inspected, imported, listed, loaded, and what they say about themselves.
 
+use std::collections::BTreeMap;
+
 use image::{Rgb, RgbImage};
 use sightline::domain::Embedding;
-use sightline::vision::checkpoint::{self, CheckpointError, Fault, UNKNOWN_LICENCE};
-use sightline::vision::{CropPolicy, DetectOptions, Detector, Embedder, Runtime, Task, VisionError, random, rotations};
+use sightline::vision::checkpoint::{self, CheckpointError, Dtype, Fault, UNKNOWN_LICENCE};
+use sightline::vision::{
+    CropPolicy, DetectOptions, Detector, DeviceChoice, Embedder, Precision, Runtime, Task, VisionError, random,
+    rotations,
+};
 
-use super::samples;
+use super::files::{Pickle, Record, zip};
+use super::{golden, samples};
 
 fn scene(seed: u64) -> RgbImage {
     let mut values = random::uniform("scene", seed).map(|v| ((v + 1.0) * 127.0) as u8);
@@ -93,7 +99,7 @@ fn incomplete_and_foreign_weights_are_refused() {
 
 #[test]
 fn published_sizes_have_their_published_parameters() {
-    // The counts Ultralytics prints for yolov8{n,s,m,l,x}.yaml, and DINOv2's model card in millions.
+    // The counts Ultralytics prints for yolov8{n,s,m,l,x}.yaml, and those of DINOv2 in millions.
     for (name, parameters) in [
         ("yolov8n", 3_157_200u64),
         ("yolov8s", 11_166_560),
@@ -111,7 +117,7 @@ fn published_sizes_have_their_published_parameters() {
         // Ultralytics also counts the 16 fixed weights of its distribution layer.
         assert_eq!(counted as u64 + 16, parameters, "{name}");
     }
-    for (size, registers, millions) in [("s", false, 22), ("b", true, 87), ("l", false, 304), ("g", true, 1137)] {
+    for (size, registers, millions) in [("s", false, 22), ("b", true, 87), ("l", false, 304), ("g", true, 1136)] {
         let plan = sightline::vision::dino::Plan::published(size, registers).expect("a size");
         let counted: usize = plan.manifest().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
         assert_eq!((counted as f64 / 1e6).round() as u64, millions, "{size}");
@@ -139,7 +145,7 @@ fn batch_norms_folded_or_not_detect_the_same() {
         folded.tensors.insert(name.clone(), checkpoint::TensorData::from_f32(&tensor.shape, &weight));
         folded.tensors.insert(format!("{unit}.conv.bias"), checkpoint::TensorData::from_f32(&[scale.len()], &bias));
     }
-    let options = DetectOptions { confidence: 0.02, input_size: 128, limit: 20, ..DetectOptions::default() };
+    let options = DetectOptions { confidence: 0.005, input_size: 128, limit: 20, ..DetectOptions::default() };
     let picture = scene(3);
     let run = |weights| {
         Detector::new(weights, Runtime::cpu()).expect("a detector").detect(&[&picture], &options).expect("detections")
@@ -190,4 +196,104 @@ fn options_out_of_range_are_errors() {
     let empty = RgbImage::new(0, 0);
     assert!(matches!(detector.detect(&[&empty], &DetectOptions::default()), Err(VisionError::EmptyPicture { .. })));
     assert_eq!(detector.detect(&[], &DetectOptions::default()).expect("nothing"), Vec::<Vec<_>>::new());
+}
+
+#[derive(serde::Deserialize)]
+struct Described {
+    dtype: String,
+    shape: Vec<usize>,
+    values: Vec<f64>,
+}
+
+fn value(dtype: Dtype, b: &[u8]) -> f64 {
+    let word = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    let long = |b: &[u8]| u64::from(word(b)) | u64::from(word(&b[4..])) << 32;
+    match dtype {
+        Dtype::F32 => f32::from_bits(word(b)).into(),
+        Dtype::F16 => half::f16::from_le_bytes([b[0], b[1]]).into(),
+        Dtype::BF16 => half::bf16::from_le_bytes([b[0], b[1]]).into(),
+        Dtype::F64 => f64::from_bits(long(b)),
+        Dtype::I64 => long(b) as i64 as f64,
+        Dtype::I32 => f64::from(word(b) as i32),
+        _ => f64::from(b[0]),
+    }
+}
+
+#[test]
+fn what_torch_saves_is_read_number_by_number() {
+    let expected = std::fs::read(golden("torch_files.json")).expect("the golden file");
+    let expected: serde_json::Value = serde_json::from_slice(&expected).expect("its form");
+    for (file, part) in [("torch_state.pt", "state"), ("torch_module.pt", "module"), ("torch_run.pt", "module")] {
+        let weights = checkpoint::parse(&std::fs::read(golden(file)).expect("the file")).expect(file);
+        let expected: BTreeMap<String, Described> = serde_json::from_value(expected[part].clone()).expect("its form");
+        assert_eq!(weights.tensors.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{file}");
+        for (name, expected) in expected {
+            let tensor = &weights.tensors[&name];
+            let dtype = match tensor.dtype.name() {
+                "fp16" => "float16",
+                "bf16" => "bfloat16",
+                "fp32" => "float32",
+                "fp64" => "float64",
+                other => other,
+            };
+            assert_eq!((&tensor.shape, format!("torch.{dtype}")), (&expected.shape, expected.dtype), "{name}");
+            let values: Vec<f64> =
+                tensor.bytes.chunks_exact(tensor.dtype.size()).map(|b| value(tensor.dtype, b)).collect();
+            assert_eq!(values, expected.values, "{name} of {file}");
+        }
+        if part == "module" {
+            assert_eq!(weights.names, Some(vec!["bottle".to_owned(), "strip".to_owned()]));
+            let meta = |key: &str| weights.meta.get(key).map(String::as_str);
+            assert_eq!((meta("task"), meta("bn_eps")), (Some("detect"), Some("0.001")));
+            let licence = (file == "torch_run.pt").then_some("AGPL-3.0 (https://example.org)");
+            assert_eq!(meta("licence"), licence);
+        }
+    }
+}
+
+#[test]
+fn a_state_dict_is_the_same_model_in_any_container() {
+    let weights = random::yolov8("yolov8n-seg", 2, 5).expect("a size");
+    let mut pickle = Pickle::new().raw(b"}").text("state_dict").raw(b"}(");
+    let mut records = Vec::new();
+    for (number, (name, tensor)) in weights.tensors.iter().enumerate() {
+        let shape: Vec<i32> = tensor.shape.iter().map(|size| *size as i32).collect();
+        let stride: Vec<i32> = (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect();
+        let key = number.to_string();
+        // As a data-parallel training run names them.
+        let start = pickle.text(&format!("module.{name}"));
+        pickle = start.tensor("FloatStorage", &key, tensor.len() as i32, 0, &shape, &stride);
+        records.push(Record::new(&format!("archive/data/{key}"), &tensor.bytes));
+    }
+    records.push(Record::new("archive/data.pkl", &pickle.raw(b"us").stop()));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run.pth");
+    std::fs::write(&path, zip(&records)).expect("written");
+    let info = checkpoint::inspect(&path).expect("a state dict");
+    assert_eq!(
+        (info.architecture.as_str(), info.classes, info.fingerprint),
+        ("yolov8n-seg", Some(2), weights.fingerprint())
+    );
+    let card = checkpoint::import(&path, folder.path(), "run", None).expect("imported");
+    assert_eq!(card.fingerprint, info.fingerprint);
+    assert!(card.origin.contains("run.pth"), "{}", card.origin);
+}
+
+#[test]
+fn half_precision_says_nearly_the_same() {
+    let weights = random::dinov2("dinov2_vits14", 0).expect("a size");
+    let policy = CropPolicy { input_size: 112, ..CropPolicy::default() };
+    let pictures = [scene(1), scene(2)];
+    let vectors = |precision| {
+        let runtime = Runtime::open(DeviceChoice::Cpu, precision, None).expect("the CPU");
+        Embedder::new(&weights, policy, runtime).expect("an embedder").embed(&pictures).expect("vectors")
+    };
+    let full = vectors(Precision::Auto);
+    assert_eq!(full, vectors(Precision::Fp32), "auto is fp32");
+    for (a, b) in full.iter().zip(vectors(Precision::Bf16)) {
+        let similarity = a.similarity(b.as_slice());
+        assert!((0.99..0.999_999).contains(&similarity), "{similarity}");
+    }
+    let missing = Runtime::open(DeviceChoice::Cuda(99), Precision::Auto, None);
+    assert!(matches!(missing, Err(VisionError::Device { .. })));
 }
