@@ -117,7 +117,7 @@ pub(super) fn gallery(state: &State) -> Gallery {
     let probing = state.gallery.probe.is_some();
     let (labels, sightings, neighbours) = if lists.width >= 70 && !probing {
         let (labels, right) = left(lists, lists.width * 6 / 20);
-        let (sightings, neighbours) = left(right, right.width * 9 / 20);
+        let (sightings, neighbours) = left(right, right.width * 8 / 20);
         (labels, sightings, neighbours)
     } else if lists.width >= 70 {
         // The objects of the probe stand where the labels were.
@@ -141,7 +141,7 @@ pub(super) fn journal(state: &State) -> Journal {
     let body = screen(state).body;
     let (head, rest) = top(body, u16::from(body.height >= 3));
     if rest.width >= WIDE {
-        let (list, entry) = left(rest, rest.width / 2);
+        let (list, entry) = left(rest, rest.width * 11 / 20);
         Journal { head, list, entry }
     } else if rest.height >= HIGH {
         let (list, entry) = top(rest, rest.height / 2);

@@ -196,7 +196,7 @@ mod tests {
     fn without_colour_light_pixels_are_dense() {
         let picture = Picture::new(2, 2, vec![[255; 3], [0; 3], [255; 3], [0; 3]]).unwrap();
         let mut buffer = Buffer::empty(Rect::new(0, 0, 2, 1));
-        picture.draw(&mut buffer, buffer.area, Shades::Ramp { inverted: false });
+        picture.draw(&mut buffer, Rect::new(0, 0, 2, 1), Shades::Ramp { inverted: false });
         assert_eq!((buffer[(0, 0)].symbol(), buffer[(1, 0)].symbol()), ("@", " "));
         assert_eq!(buffer[(0, 0)].fg, Color::Reset);
     }

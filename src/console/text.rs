@@ -68,18 +68,16 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = vec![String::new()];
     let mut used = 0;
-    for word in text.split_word_bounds() {
+    for word in text.split_inclusive(' ') {
         let mut pieces = vec![word];
-        if word.width() > width {
+        if word.trim_end().width() > width {
             pieces = word.graphemes(true).collect();
         }
         for piece in pieces {
-            if used + piece.width() > width && used > 0 {
+            // The space after the last word of a line may stand beyond its end.
+            if used + piece.trim_end().width() > width && used > 0 {
                 lines.push(String::new());
                 used = 0;
-                if piece == " " {
-                    continue;
-                }
             }
             if let Some(line) = lines.last_mut() {
                 line.push_str(piece);
@@ -175,7 +173,9 @@ mod tests {
         assert_eq!(wrap("abcdefgh", 3).concat(), "abcdefgh");
         assert_eq!(wrap("", 3), [""]);
         for width in 1..12 {
-            assert!(wrap("薬の箱 not_an_image: 0123456789", width).iter().all(|l| l.width() <= width.max(2)));
+            assert!(
+                wrap("薬の箱 not_an_image: 0123456789", width).iter().all(|l| l.trim_end().width() <= width.max(2))
+            );
         }
     }
 

@@ -54,7 +54,7 @@ pub(super) fn view(state: &State, frame: &mut Frame<'_>) {
         }
         Overlay::Palette(input, chosen) => dialog::palette(state, buffer, screen.body, input, *chosen),
         Overlay::Filter(input) => dialog::filter(state, buffer, screen.status, input),
-        Overlay::Dialog(dialog) => dialog::draw(state, buffer, screen.body, dialog),
+        Overlay::Dialog(dialog) => dialog::draw(state, buffer, area, dialog),
     };
     if let Some((x, y)) = cursor.filter(|(x, y)| area.contains((*x, *y).into())) {
         frame.set_cursor_position((x, y));

@@ -147,10 +147,10 @@ fn nothing_new_draws_nothing() {
     for (query, answer) in replies {
         update(&mut state, Msg::Reply { query, result: Ok(answer) });
     }
-    let queue = state.counts.clone().unwrap();
-    update(&mut state, Msg::Event(Event::Changed { entries: state.entries, queue }));
+    let (queue, entries) = (state.counts.clone().unwrap(), state.entries);
+    update(&mut state, Msg::Event(Event::Changed { entries, queue }));
     assert!(!state.dirty);
-    update(&mut state, Msg::Event(Event::Changed { entries: state.entries, queue: QueueStats::default() }));
+    update(&mut state, Msg::Event(Event::Changed { entries, queue: QueueStats::default() }));
     assert!(state.dirty);
 }
 

@@ -148,10 +148,10 @@ pub(super) fn draw(state: &State, buffer: &mut Buffer, area: Rect, dialog: &Dial
     let inner = usize::from(width.saturating_sub(4));
     let mut words: Vec<String> = question(&dialog.purpose).iter().flat_map(|line| wrap(line, inner)).collect();
     let problem: Vec<String> = dialog.problem.iter().flat_map(|problem| wrap(&display_safe(problem), inner)).collect();
-    let foot = dialog.fields.len() * 2 + problem.len() + 2;
     // On a small screen the fields and buttons matter most.
-    words.truncate(usize::from(area.height).saturating_sub(foot + 2).max(1));
-    let height = (words.len() + foot + 2) as u16;
+    let needed = dialog.fields.len() * 2 + problem.len() + 3;
+    words.truncate(usize::from(area.height).saturating_sub(needed).max(1));
+    let height = (words.len() + needed + 1) as u16;
     let inside = window(state, buffer, area, width, height, title(&dialog.purpose));
     let mut row = 0;
     for line in words {
@@ -171,7 +171,7 @@ pub(super) fn draw(state: &State, buffer: &mut Buffer, area: Rect, dialog: &Dial
         put(buffer, inside, row, Span::styled(line, theme.bad));
         row += 1;
     }
-    put(buffer, inside, row + 1, buttons(state, dialog));
+    put(buffer, inside, usize::from(inside.height).saturating_sub(1), buttons(state, dialog));
     cursor
 }
 

@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::{empty, paint, pane, picture, put, rows, wrapped};
 use crate::console::layout;
@@ -106,9 +107,15 @@ fn sightings(state: &State, buffer: &mut Buffer, area: Rect) {
     }
     let first = list.first_shown(inside.height.into());
     for (row, sighting, selected) in rows(list.rows(), first, inside.height, list.place()) {
-        let turns: Vec<String> = sighting.rotations.iter().map(|r| r.degrees().to_string()).collect();
+        let turns: Vec<String> = sighting.rotations.iter().map(|r| format!("{}°", r.degrees())).collect();
         let id = sighting.sighting;
-        put(buffer, inside, row, format!("{}:{}  {}", id.image.short(), id.index, turns.join(" ")));
+        let name = format!("{}:{}", id.image.short(), id.index);
+        let mut line = format!("{name} {}", turns.join(" "));
+        // Half a list of rotations would be a wrong one.
+        if line.width() > usize::from(inside.width) {
+            line = format!("{name} {} turns", turns.len());
+        }
+        put(buffer, inside, row, line);
         if selected {
             paint(buffer, inside, row, mark(state, has_focus));
         }
@@ -137,7 +144,7 @@ fn neighbours(state: &State, buffer: &mut Buffer, area: Rect) {
             neighbour.rotation.degrees(),
             display_safe(neighbour.label.as_str())
         );
-        put(buffer, inside, row, line);
+        put(buffer, inside, row, cut(&line, inside.width.into()));
         if selected && has_focus {
             paint(buffer, inside, row, state.theme.selected);
         }

@@ -46,7 +46,8 @@ fn head(state: &State, buffer: &mut Buffer, area: Rect) {
         ]
     }) {
         line.push(Span::styled(count(number), if number > 0 { state_style(state, of) } else { theme.dim }));
-        line.push(Span::styled(format!(" {}   ", of.name()), theme.dim));
+        let gap = if area.width >= 90 { "   " } else { "  " };
+        line.push(Span::styled(format!(" {}{gap}", of.name()), theme.dim));
     }
     put(buffer, area, 0, Line::from(line));
     let Some(stats) = &state.stats else { return };
@@ -116,9 +117,10 @@ fn item_line(state: &State, item: &Item, width: usize) -> Line<'static> {
     let time_width = if width >= 60 { 9 } else { 0 };
     let answer_width = if width >= 36 { width * 2 / 5 } else { 0 };
     let name_width = width.saturating_sub(state_width + time_width + answer_width + 1);
+    let name: String = item.state.name().chars().take(state_width - 1).collect();
     let (answer, style) = outcome(state, item);
     let mut line = vec![
-        Span::styled(fit(item.state.name(), state_width - 1) + " ", state_style(state, item.state)),
+        Span::styled(format!("{name:<state_width$}"), state_style(state, item.state)),
         Span::styled(fit(&cut_front(&item.path.file_name_safe(), name_width), name_width) + " ", state.theme.text),
         Span::styled(fit(&answer, answer_width), style),
     ];

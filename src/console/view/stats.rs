@@ -28,9 +28,9 @@ pub(super) fn draw(state: &State, buffer: &mut Buffer, area: Rect) {
     rate(state, buffer, speed, stats);
     accept_history(state, buffer, mix, stats);
     let (tables, engine) = top(lower, lower.height.saturating_sub(7).max(8));
-    let (stages, right) = left(tables, area.width / 2);
+    let (stages, right) = left(tables, if area.width >= 100 { area.width / 2 } else { 37 });
     latency(state, buffer, stages, stats);
-    let (answered, batch) = left(right, right.width / 2);
+    let (answered, batch) = left(right, right.width * 11 / 20);
     answers(state, buffer, answered, stats);
     batches(state, buffer, batch, stats);
     resources(state, buffer, engine, stats);
@@ -92,15 +92,15 @@ fn answers(state: &State, buffer: &mut Buffer, area: Rect, stats: &Stats) {
     let all = stats.accepted + abstained;
     let share = |number: u64| if all == 0 { 0.0 } else { 100.0 * number as f64 / all as f64 };
     let mut lines = vec![
-        (format!(" {:<17}{:>8} {:>5.1}%", "accepted", count(stats.accepted), share(stats.accepted)), theme.good),
-        (format!(" {:<17}{:>8} {:>5.1}%", "abstained", count(abstained), share(abstained)), theme.warn),
+        (format!("{:>7} {:>3.0}% accepted", count(stats.accepted), share(stats.accepted)), theme.good),
+        (format!("{:>7} {:>3.0}% abstained", count(abstained), share(abstained)), theme.warn),
     ];
     for (reason, number) in &stats.abstained {
-        lines.push((format!("   {:<15}{:>8} {:>5.1}%", short(*reason), count(*number), share(*number)), theme.dim));
+        lines.push((format!("{:>7} {:>3.0}%   {}", count(*number), share(*number), short(*reason)), theme.dim));
     }
-    lines.push((format!(" {:<17}{:>8}", "enrolled", count(stats.enrolled)), theme.text));
+    lines.push((format!("{:>7}      enrolled", count(stats.enrolled)), theme.text));
     for (row, (line, style)) in lines.into_iter().enumerate() {
-        put(buffer, inside, row, Span::styled(line, style));
+        put(buffer, inside, row, Span::styled(cut(&line, inside.width.into()), style));
     }
 }
 

@@ -10,6 +10,7 @@ use crate::console::keys::Tab;
 use crate::console::state::{Link, State};
 use crate::console::text::{cut, fit};
 use crate::domain::display_safe;
+use crate::domain::view::Role;
 
 pub(super) fn tabs(state: &State, buffer: &mut Buffer, area: Rect) {
     let theme = &state.theme;
@@ -42,6 +43,14 @@ pub(super) fn banner(state: &State, buffer: &mut Buffer, area: Rect) {
     paint(buffer, area, 0, state.theme.banner);
 }
 
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "viewer",
+        Role::Operator => "operator",
+        Role::Approver => "approver",
+    }
+}
+
 pub(super) fn line(state: &State, buffer: &mut Buffer, area: Rect) {
     let theme = &state.theme;
     let width = usize::from(area.width);
@@ -53,7 +62,10 @@ pub(super) fn line(state: &State, buffer: &mut Buffer, area: Rect) {
     let mut line = match (&state.status, &state.link) {
         (Some(status), _) => vec![
             Span::styled(format!(" {}", status.workspace.file_name_safe()), theme.accent),
-            Span::styled(format!("  {}  {}", display_safe(&status.version), display_safe(&status.you)), theme.dim),
+            Span::styled(
+                format!("  {}  {} ({})", display_safe(&status.version), display_safe(&status.you), role(status.role)),
+                theme.dim,
+            ),
         ],
         (None, Link::Connecting) => vec![Span::styled(" connecting to the engine…", theme.dim)],
         (None, Link::Up) => vec![Span::styled(" asking the engine…", theme.dim)],

@@ -4,7 +4,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::json;
 
 use crate::config::ThemeName;
-use crate::console::message::{Answer, Effect, Msg, PictureKey, Query, Subject};
+use crate::console::message::{Answer, Effect, Msg, PictureKey, Query, Subject, Timer};
 use crate::console::picture::Picture;
 use crate::console::state::State;
 use crate::console::text::Zone;
@@ -105,6 +105,7 @@ pub(super) fn status() -> Status {
         watching: true,
         uptime_seconds: 0,
         you: "mira".into(),
+        role: crate::domain::view::Role::Operator,
         device: Some("CPU, 2 threads, avx512_bf16".into()),
         detector: model("pack-seg.safetensors", "yolov8n-seg, 1 class", false),
         embedder: model("pack-embed.safetensors", "dinov2_vits14, 384 numbers", true),
@@ -226,7 +227,7 @@ fn answer(state: &mut State, effects: &[Effect]) -> Vec<Effect> {
                 Some(answer) => update(state, Msg::Reply { query: query.clone(), result: Ok(answer) }),
                 None => Vec::new(),
             },
-            Effect::Wake(timer @ crate::console::message::Timer::Detail, _) => update(state, Msg::Woken(*timer)),
+            Effect::Wake(timer @ Timer::Detail, _) => update(state, Msg::Woken(*timer)),
             _ => Vec::new(),
         };
         next.extend(answer(state, &more));
@@ -340,5 +341,7 @@ pub(super) fn console(columns: u16, rows: u16) -> State {
     let queue =
         QueueStats { waiting: 12, working: 2, done: 3_012, duplicate: 44, quarantined: 9, failed: 1, discarded: 3 };
     update(&mut state, Msg::Event(Event::Changed { entries: 4_131, queue }));
+    let effects = update(&mut state, Msg::Woken(Timer::Refresh));
+    answer(&mut state, &effects);
     state
 }
