@@ -31,7 +31,8 @@ TARGET = ROOT / ".libtorch"
 CACHE = ROOT / ".cache" / "wheels"
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 TAGS = ["--python-version", "3.11", "--implementation", "cp", "--only-binary=:all:"]
-for tag in ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_25_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"):
+# pip matches each platform's number exactly.
+for tag in [f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)] + ["manylinux2014_x86_64", "manylinux1_x86_64"]:
     TAGS += ["--platform", tag]
 
 
@@ -60,6 +61,7 @@ def resolve(requirements, deps=False):
                          "--report", str(report), *TAGS, *([] if deps else ["--no-deps"]), *requirements]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
+            print(done.stderr, file=sys.stderr)
             return None
         found = []
         for item in json.loads(report.read_text())["install"]:
@@ -158,7 +160,7 @@ def main():
         if cuda:
             found = resolve([TORCH[0]], deps=True)
             if not found:
-                fail("pip 23.0 or later is needed for CUDA=1: python3 -m pip install --upgrade pip")
+                fail("pip could not resolve the CUDA libraries (see above); CUDA=1 needs pip 23.0 or later: python3 -m pip install --upgrade pip")
             extra += [fetch(*item) for item in found if item[0].startswith("nvidia_")]
         fresh = pathlib.Path(tempfile.mkdtemp(prefix=".libtorch-", dir=ROOT))
         try:

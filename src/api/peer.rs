@@ -2,9 +2,8 @@
 
 use std::ffi::CStr;
 
-use crate::config::Access;
 use crate::domain::view::Role;
-use crate::engine::EngineError;
+use crate::engine::{Engine, EngineError};
 
 /// Whoever opened the connection, as the kernel vouches for it, and what they may do.
 #[derive(Clone, Debug)]
@@ -14,21 +13,13 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// The peer of a Unix stream (SO_PEERCRED), with the role that `access` gives to its name.
-    pub(super) fn of(stream: &tokio::net::UnixStream, access: &Access) -> Self {
+    /// The peer of a Unix stream (SO_PEERCRED), with the role that the engine gives to it.
+    pub(super) fn of(stream: &tokio::net::UnixStream, engine: &Engine) -> Self {
         let Ok(credentials) = stream.peer_cred() else {
             return Self { name: "unknown".into(), role: Role::Viewer };
         };
-        let (uid, name) = (credentials.uid(), user_name(credentials.uid()));
-        let owner = uid == 0 || uid == rustix::process::geteuid().as_raw();
-        let role = if owner || access.approvers.contains(&name) {
-            Role::Approver
-        } else if access.operators.contains(&name) {
-            Role::Operator
-        } else {
-            Role::Viewer
-        };
-        Self { name, role }
+        let name = user_name(credentials.uid());
+        Self { role: engine.role_of(credentials.uid(), &name), name }
     }
 
     /// A peer that nobody vouches for.

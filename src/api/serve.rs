@@ -80,15 +80,14 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
 
 async fn accept(engine: Arc<Engine>, unix: UnixListener, tcp: Option<TcpListener>, mut stopped: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let access = engine.access().clone();
-    let app = router(engine);
+    let app = router(Arc::clone(&engine));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         tokio::select! {
             _ = stopped.changed() => return,
             accepted = unix.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let peer = Peer::of(&stream, &access);
+                    let peer = Peer::of(&stream, &engine);
                     spawn(TokioIo::new(stream), app.clone().layer(Extension(peer)), place, stopped.clone());
                 }
                 Err(error) => rest(&error).await,
