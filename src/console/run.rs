@@ -61,7 +61,8 @@ struct Console {
     screen: Screen,
     fetcher: Fetcher,
     timers: HashMap<Timer, Instant>,
-    keys: EventStream,
+    /// None while somebody else has the terminal.
+    keys: Option<EventStream>,
 }
 
 /// Runs the console until the operator leaves.
@@ -74,10 +75,14 @@ pub(super) async fn run(client: Client, options: Options) -> Result<(), ConsoleE
     let (sender, messages) = mpsc::channel(MESSAGES);
     let fetcher = Fetcher::new(client.clone(), sender.clone());
     let follower = tokio::spawn(fetch::follow(client, sender));
-    let mut console = Console { state, screen, fetcher, timers: HashMap::new(), keys: EventStream::new() };
+    let mut console = Console { state, screen, fetcher, timers: HashMap::new(), keys: Some(EventStream::new()) };
     let ended = console.run(&mut signals, messages).await;
     follower.abort();
-    ended.map_err(ConsoleError::Terminal)
+    match ended {
+        // Writing to a terminal that has gone is an ordinary end, and there is nobody to tell.
+        Err(_) if is_gone() => Ok(()),
+        ended => ended.map_err(ConsoleError::Terminal),
+    }
 }
 
 impl Console {
@@ -130,6 +135,12 @@ impl Console {
                 None => std::future::pending().await,
             }
         };
+        let keys = async {
+            match &mut self.keys {
+                Some(keys) => keys.next().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             _ = signals.hang_up.recv() => Some(Woken::Leave),
@@ -138,7 +149,7 @@ impl Console {
             _ = signals.stop.recv() => Some(Woken::Suspend),
             _ = signals.resume.recv() => Some(Woken::Resumed),
             _ = watch.tick() => is_gone().then_some(Woken::Leave),
-            event = self.keys.next() => match event {
+            event = keys => match event {
                 Some(Ok(event)) => told(event, started).map(Woken::Told),
                 Some(Err(_)) | None => Some(Woken::Leave),
             },
@@ -160,9 +171,10 @@ impl Console {
             Effect::Copy(text) => self.screen.copy(&text)?,
             Effect::Repaint => self.repaint()?,
             Effect::Suspend => {
+                // A reader that still waits would take the shell's input, and keep a new one from starting.
+                self.keys = None;
                 self.screen.suspend()?;
-                // What was typed meanwhile was meant for the shell.
-                self.keys = EventStream::new();
+                self.keys = Some(EventStream::new());
                 self.repaint()?;
             }
             Effect::Quit => {}

@@ -1,6 +1,7 @@
 //! The terminal: taken, and given back on every way out.
 
 use std::io::{self, BufWriter, Stdout, Write as _};
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::clipboard::CopyToClipboard;
@@ -25,7 +26,9 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal while the console has it.
 pub(super) struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    /// Never dropped: its own `drop` prints when the cursor cannot be shown, and panics when that cannot be printed
+    /// either, as on a terminal that has hung up.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
 }
 
 impl Screen {
@@ -38,7 +41,7 @@ impl Screen {
         let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, io::stdout()));
         let viewport = Viewport::Fixed(Rect::new(0, 0, columns, rows));
         match Terminal::with_options(backend, TerminalOptions { viewport }) {
-            Ok(terminal) => Ok(Self { terminal }),
+            Ok(terminal) => Ok(Self { terminal: ManuallyDrop::new(terminal) }),
             Err(error) => {
                 restore();
                 Err(error)

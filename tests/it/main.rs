@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they skip and what they measured")]
 #![allow(missing_docs, reason = "tests")]
 
+mod console;
 mod engine;
 mod house;
 mod intake;

@@ -115,7 +115,7 @@ fn list(state: &State, buffer: &mut Buffer, area: Rect) {
 fn item_line(state: &State, item: &Item, width: usize) -> Line<'static> {
     let state_width = if width >= 50 { 12 } else { 5 };
     let time_width = if width >= 60 { 9 } else { 0 };
-    let answer_width = if width >= 36 { width * 2 / 5 } else { 0 };
+    let answer_width = if width >= 36 { width / 3 } else { 0 };
     let name_width = width.saturating_sub(state_width + time_width + answer_width + 1);
     let name: String = item.state.name().chars().take(state_width - 1).collect();
     let (answer, style) = outcome(state, item);
