@@ -29,4 +29,6 @@ pub mod engine;
 pub mod api;
 
 // Sees the API's client and the domain.
+pub mod console;
+
 pub mod cli;

@@ -9,6 +9,7 @@ use super::arguments::Serve;
 use super::session::{Own, Session};
 use super::{CliError, Ended, Outcome};
 use crate::config::Config;
+use crate::console::Options;
 use crate::domain::view::Status;
 
 /// Logs go to rolling files, never to the terminal. The guard writes out what is pending when dropped.
@@ -98,5 +99,7 @@ pub(super) fn console(workspace: &Path) -> Ended {
 
 /// Runs the console on a session's engine.
 pub(super) fn run_console(session: &Session) -> Ended {
+    let options = Options { theme: session.config.theme, own_engine: session.is_own() };
+    session.block_on(crate::console::run(session.client.clone(), options)).map_err(CliError::failed)?;
     Ok(Outcome::Done)
 }
