@@ -311,6 +311,10 @@ mod tests {
         let here = Path::new("/w");
         let documented = parse(&documented_yaml(&[]), here).unwrap();
         assert_eq!(documented, parse("", here).unwrap());
+        // A long value does not swallow its comment.
+        let long = format!("/{}.safetensors", "long/".repeat(20));
+        let config = parse(&documented_yaml(&[("models.embedder", long.clone())]), here).unwrap();
+        assert_eq!(config.models.embedder, Path::new(&long));
     }
 
     /// Every key wrong in turn: one line that names the key, the value and what is allowed.
