@@ -15,10 +15,13 @@ fn main() {
         );
     }
     // First beside the checkout (a moved checkout keeps working), then where it was built.
-    for from in ["$ORIGIN/../../.libtorch/lib", "$ORIGIN/../../../.libtorch/lib"] {
-        rpath(Path::new(from));
+    // cuda/ holds what is loaded only where there is a device.
+    for from in ["$ORIGIN/../../.libtorch", "$ORIGIN/../../../.libtorch"] {
+        rpath(&Path::new(from).join("lib"));
+        rpath(&Path::new(from).join("cuda"));
     }
     rpath(&lib);
+    rpath(&libtorch.join("cuda"));
 }
 
 fn rpath(dir: &Path) {

@@ -31,7 +31,8 @@ TARGET = ROOT / ".libtorch"
 CACHE = ROOT / ".cache" / "wheels"
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 TAGS = ["--python-version", "3.11", "--implementation", "cp", "--only-binary=:all:"]
-for tag in ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_25_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"):
+# pip matches each platform's number exactly.
+for tag in [f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)] + ["manylinux2014_x86_64", "manylinux1_x86_64"]:
     TAGS += ["--platform", tag]
 
 
@@ -60,6 +61,7 @@ def resolve(requirements, deps=False):
                          "--report", str(report), *TAGS, *([] if deps else ["--no-deps"]), *requirements]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
+            print(done.stderr, file=sys.stderr)
             return None
         found = []
         for item in json.loads(report.read_text())["install"]:
@@ -158,22 +160,29 @@ def main():
         if cuda:
             found = resolve([TORCH[0]], deps=True)
             if not found:
-                fail("pip 23.0 or later is needed for CUDA=1: python3 -m pip install --upgrade pip")
-            extra += [fetch(*item) for item in found if item[0].startswith(("nvidia_", "triton-none"))]
+                fail("pip could not resolve the CUDA libraries (see above); CUDA=1 needs pip 23.0 or later: python3 -m pip install --upgrade pip")
+            extra += [fetch(*item) for item in found if item[0].startswith("nvidia_")]
         fresh = pathlib.Path(tempfile.mkdtemp(prefix=".libtorch-", dir=ROOT))
         try:
+            # lib/ is what the binary links: with libtorch_cuda.so in it, the linker would bind the binary to
+            # CUDA. So that one binary serves every machine, the rest lies in cuda/ and is loaded when it runs.
             def torch_part(name):
                 if name.startswith("torch/include/"):
                     return name[len("torch/"):]
-                if name.startswith("torch/lib/") and (cuda or name.rsplit("/", 1)[1] in CPU_LIBS):
-                    base = name[len("torch/"):]
-                    return None if base.endswith("libtorch_python.so") else base
-                return None
+                base = name.rsplit("/", 1)[1]
+                if not name.startswith("torch/lib/") or ".so" not in base or base == "libtorch_python.so":
+                    return None
+                if base in CPU_LIBS:
+                    return f"lib/{base}"
+                return f"cuda/{base}" if cuda else None
 
             def library(name):
                 base = name.rsplit("/", 1)[1]
-                wanted_here = cuda or base in ("libcudart.so.13", "libcupti.so.13")
-                return f"lib/{base}" if ".so" in base and "/lib/" in name and wanted_here else None
+                if ".so" not in base or "/lib/" not in name:
+                    return None
+                if base in ("libcudart.so.13", "libcupti.so.13"):
+                    return f"lib/{base}"
+                return f"cuda/{base}" if cuda else None
 
             unpack(torch, fresh, torch_part)
             for path in extra:

@@ -217,6 +217,15 @@ pub struct Engine {
     pub checkpoint_every: u64,
 }
 
+/// `access`: who may do what, by user name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// May change the queue and the gallery.
+    pub operators: Vec<String>,
+    /// May do what operators may, and approve.
+    pub approvers: Vec<String>,
+}
+
 /// How vectors are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -266,6 +275,8 @@ pub struct Config {
     pub engine: Engine,
     /// How new vectors are kept.
     pub vector_type: VectorType,
+    /// Who may do what.
+    pub access: Access,
     /// The console's colours.
     pub theme: ThemeName,
 }

@@ -2,17 +2,41 @@
 
 use std::ffi::CStr;
 
-/// The name of whoever opened the connection, as the kernel vouches for it.
+use crate::domain::view::Role;
+use crate::engine::{Engine, EngineError};
+
+/// Whoever opened the connection, as the kernel vouches for it, and what they may do.
 #[derive(Clone, Debug)]
-pub(super) struct Peer(pub(super) String);
+pub(super) struct Peer {
+    pub(super) name: String,
+    pub(super) role: Role,
+}
 
 impl Peer {
-    /// The peer of a Unix stream (SO_PEERCRED).
-    pub(super) fn of(stream: &tokio::net::UnixStream) -> Self {
-        match stream.peer_cred() {
-            Ok(credentials) => Self(user_name(credentials.uid())),
-            Err(_) => Self("unknown".into()),
+    /// The peer of a Unix stream (SO_PEERCRED), with the role that the engine gives to it.
+    pub(super) fn of(stream: &tokio::net::UnixStream, engine: &Engine) -> Self {
+        let Ok(credentials) = stream.peer_cred() else {
+            return Self { name: "unknown".into(), role: Role::Viewer };
+        };
+        let name = user_name(credentials.uid());
+        Self { role: engine.role_of(credentials.uid(), &name), name }
+    }
+
+    /// A peer that nobody vouches for.
+    pub(super) fn stranger() -> Self {
+        Self { name: "tcp".into(), role: Role::Viewer }
+    }
+
+    /// The name, if the role is enough.
+    pub(super) fn may(self, needed: Role) -> Result<String, EngineError> {
+        if self.role >= needed {
+            return Ok(self.name);
         }
+        let list = if needed == Role::Approver { "access.approvers" } else { "access.operators" };
+        Err(EngineError::Refused(format!(
+            "{} may look, not act: an administrator can add the name to {list} in config.yaml",
+            self.name
+        )))
     }
 }
 

@@ -18,7 +18,9 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::guard::{Guard, guard};
 use super::openapi;
 use super::peer::Peer;
-use crate::domain::view::{Event, Export, Failure, Import, Ingest, Intent, JournalQuery, Nothing, Relabel, Remove};
+use crate::domain::view::{
+    Event, Export, Failure, Import, Ingest, Intent, JournalQuery, Nothing, Relabel, Remove, Role,
+};
 use crate::domain::{ImageId, ItemId, ItemState, Label, SightingId};
 use crate::engine::{Engine, EngineError};
 
@@ -99,8 +101,8 @@ async fn ask<T: Serialize + Send + 'static>(
     run(engine, method).await.map(Json)
 }
 
-async fn status(State(engine): Shared, Extension(Peer(name)): Asker) -> Result<impl IntoResponse, Refusal> {
-    ask(engine, move |e| Ok(e.status(&name))).await
+async fn status(State(engine): Shared, Extension(peer): Asker) -> Result<impl IntoResponse, Refusal> {
+    ask(engine, move |e| Ok(e.status(&peer.name, peer.role))).await
 }
 
 /// A window on a list.
@@ -157,30 +159,30 @@ async fn neighbours(State(engine): Shared, Path(id): Path<SightingId>) -> Result
 
 async fn release(
     State(engine): Shared,
-    Extension(Peer(name)): Asker,
+    Extension(peer): Asker,
     Path(id): Path<ItemId>,
     Json(intent): Json<Intent<Nothing>>,
 ) -> Result<impl IntoResponse, Refusal> {
-    ask(engine, move |e| e.release(&name, &id, &intent)).await
+    ask(engine, move |e| e.release(&peer.may(Role::Operator)?, &id, &intent)).await
 }
 
 async fn discard(
     State(engine): Shared,
-    Extension(Peer(name)): Asker,
+    Extension(peer): Asker,
     Path(id): Path<ItemId>,
     Json(intent): Json<Intent<Nothing>>,
 ) -> Result<impl IntoResponse, Refusal> {
-    ask(engine, move |e| e.discard(&name, &id, &intent)).await
+    ask(engine, move |e| e.discard(&peer.may(Role::Operator)?, &id, &intent)).await
 }
 
 macro_rules! intents {
     ($($name:ident: $act:ty),*) => {$(
         async fn $name(
             State(engine): Shared,
-            Extension(Peer(name)): Asker,
+            Extension(peer): Asker,
             Json(intent): Json<Intent<$act>>,
         ) -> Result<impl IntoResponse, Refusal> {
-            ask(engine, move |e| e.$name(&name, &intent)).await
+            ask(engine, move |e| e.$name(&peer.may(Role::Operator)?, &intent)).await
         }
     )*};
 }

@@ -80,22 +80,22 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
 
 async fn accept(engine: Arc<Engine>, unix: UnixListener, tcp: Option<TcpListener>, mut stopped: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let app = router(engine);
+    let app = router(Arc::clone(&engine));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         tokio::select! {
             _ = stopped.changed() => return,
             accepted = unix.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let peer = Peer::of(&stream);
+                    let peer = Peer::of(&stream, &engine);
                     spawn(TokioIo::new(stream), app.clone().layer(Extension(peer)), place, stopped.clone());
                 }
                 Err(error) => rest(&error).await,
             },
             accepted = accept_tcp(tcp.as_ref()) => match accepted {
-                // Over TCP nobody vouches for a name.
+                // Over TCP nobody vouches for a name: strangers may look and ask.
                 Ok(stream) => {
-                    let peer = Peer("tcp".into());
+                    let peer = Peer::stranger();
                     spawn(TokioIo::new(stream), app.clone().layer(Extension(peer)), place, stopped.clone());
                 }
                 Err(error) => rest(&error).await,

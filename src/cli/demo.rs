@@ -65,7 +65,7 @@ fn make(workspace: &Path) -> Result<(Config, &'static str), CliError> {
         let overrides = [
             ("detect.objects", "whole".to_owned()),
             ("intake.settle_ms", "200".to_owned()),
-            ("decision.min_similarity", "0.9".to_owned()),
+            ("decision.min_similarity", "0.97".to_owned()),
             ("decision.min_margin", "0.002".to_owned()),
         ];
         let shipped = ["models/pack-seg.safetensors", "models/pack-embed.safetensors"].map(PathBuf::from);

@@ -17,6 +17,8 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// `auto`, `cpu` or `cuda:N`.
     Device,
+    /// A list of user names.
+    Names,
     /// The list of watched folders.
     Watches,
 }
@@ -33,6 +35,7 @@ impl Kind {
             Self::Multiple(from, to, of) => format!("a multiple of {of} from {from} to {to}"),
             Self::Word(words) => words.join(", "),
             Self::Device => "auto, cpu or cuda:N".into(),
+            Self::Names => "a list of user names, for example [ana, li]".into(),
             Self::Watches => "a list of {path, mode: identify or enroll, backend: auto, events or poll}".into(),
         }
     }
@@ -104,6 +107,18 @@ pub const KEYS: &[Key] = &[
     key("engine.attempts", Kind::Whole(1, 20), "3", "tries before a file counts as failed"),
     key("engine.checkpoint_every", Kind::Whole(1, 1_000_000), "256", "journal entries between signed checkpoints"),
     key("gallery.vectors", Kind::Word(&["f32", "f16"]), "f32", "how new vectors are kept on disk"),
+    key(
+        "access.operators",
+        Kind::Names,
+        "[]",
+        "users who may release, discard, enrol, relabel; root and the engine's own user always may",
+    ),
+    key(
+        "access.approvers",
+        Kind::Names,
+        "[]",
+        "users who may also approve; everybody else who reaches the socket may look",
+    ),
     key("console.theme", Kind::Word(&["auto", "dark", "light"]), "auto", "the console's colours"),
 ];
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::keys::{DEFAULT_WATCH, KEYS, Key, Kind};
 use super::{
-    Config, ConfigError, Crop, Detect, Device, DuplicatePolicy, Engine, Intake, Models, Objects, Precision, Several,
-    ThemeName, VectorType, Watch, WatchBackend, WatchMode,
+    Access, Config, ConfigError, Crop, Detect, Device, DuplicatePolicy, Engine, Intake, Models, Objects, Precision,
+    Several, ThemeName, VectorType, Watch, WatchBackend, WatchMode,
 };
 use crate::domain::{Thresholds, display_safe};
 
@@ -130,6 +130,9 @@ fn check(path: &str, kind: Kind, value: &Value) -> Result<(), Vec<String>> {
         }
         Kind::Word(words) => value.as_str().is_some_and(|text| words.contains(&text)),
         Kind::Device => value.as_str().is_some_and(|text| device(text).is_some()),
+        Kind::Names => {
+            value.as_array().is_some_and(|list| list.iter().all(|name| name.as_str().is_some_and(|n| !n.is_empty())))
+        }
         Kind::Watches => return check_watches(path, value),
     };
     if fits { Ok(()) } else { Err(vec![format!("`{path}` is {}; allowed: {}", shown(value), kind.allowed())]) }
@@ -203,6 +206,11 @@ impl Values<'_> {
 
     fn path(&self, value: &Value) -> PathBuf {
         self.workspace.join(value.as_str().unwrap_or_default())
+    }
+
+    fn names(&self, path: &str) -> Vec<String> {
+        let list = self.value(path).as_array().map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
     }
 
     /// An enum whose serde names are the words of the key.
@@ -295,6 +303,7 @@ impl Values<'_> {
                 checkpoint_every: self.whole("engine.checkpoint_every"),
             },
             vector_type: Self::word::<VectorType>(self.value("gallery.vectors"))?,
+            access: Access { operators: self.names("access.operators"), approvers: self.names("access.approvers") },
             theme: Self::word::<ThemeName>(self.value("console.theme"))?,
         })
     }
@@ -302,7 +311,7 @@ impl Values<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
     use super::super::documented_yaml;
     use super::*;
 
@@ -317,11 +326,17 @@ mod tests {
         assert_eq!(config.models.embedder, Path::new(&long));
     }
 
+    #[test]
+    fn the_repository_ships_the_documented_config() {
+        let shipped = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config.yaml")).unwrap();
+        assert_eq!(shipped, documented_yaml(&[]), "write config.yaml anew with `sightline init` in an empty folder");
+    }
+
     /// Every key wrong in turn: one line that names the key, the value and what is allowed.
     #[test]
     fn each_wrong_key_is_named_with_its_value_and_what_is_allowed() {
         for key in KEYS {
-            let bad = "[bad]";
+            let bad = "{ bad: 1 }";
             let text = match key.path.split_once('.') {
                 Some((group, name)) => format!("{group}: {{ {name}: {bad} }}"),
                 None => format!("{}: {bad}", key.path),

@@ -16,6 +16,18 @@ pub struct Failure {
     pub error: String,
 }
 
+/// What somebody may do; each role may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Look and ask.
+    Viewer,
+    /// Change the queue and the gallery.
+    Operator,
+    /// Approve.
+    Approver,
+}
+
 /// Who runs the workspace and how it is doing: `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -31,6 +43,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// The name the engine knows the asker by.
     pub you: String,
+    /// What the asker may do.
+    pub role: Role,
     /// The processor that runs the models, once they are loaded.
     pub device: Option<String>,
     /// The detector.

@@ -16,7 +16,7 @@ use super::prepare::Prepared;
 use super::queue::Queue;
 use crate::archive::Archive;
 use crate::config::Config;
-use crate::domain::view::{Event, ModelStatus, QueueStats};
+use crate::domain::view::{Event, ModelStatus, QueueStats, Role};
 use crate::domain::{Draft, Entry, Fact, Fingerprint};
 use crate::gallery::Gallery;
 use crate::intake::claim::Claims;
@@ -167,6 +167,20 @@ impl Engine {
     pub(super) fn tell(&self, event: Event) {
         // No console is no error.
         drop(self.events.send(event));
+    }
+
+    /// What a user may do: root and the engine's own user anything, others what `access` gives to their name.
+    #[must_use]
+    pub fn role_of(&self, uid: u32, name: &str) -> Role {
+        let access = &self.config.access;
+        let listed = |names: &[String]| names.iter().any(|listed| listed == name);
+        if uid == 0 || uid == rustix::process::geteuid().as_raw() || listed(&access.approvers) {
+            Role::Approver
+        } else if listed(&access.operators) {
+            Role::Operator
+        } else {
+            Role::Viewer
+        }
     }
 
     /// The most bytes a picture may have (`intake.max_file_mb`).

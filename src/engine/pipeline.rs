@@ -128,7 +128,7 @@ fn batch_through(engine: &Arc<Engine>, models: &mut Loaded<'_>, batch: Vec<Prepa
             continue;
         }
         match triage(engine, prepared, &seen) {
-            Ok(Fate::Ended(end)) => ended.push(end),
+            Ok(Fate::Ended(end)) => ended.push(*end),
             Ok(Fate::See(picture)) => seen.push(*picture),
             Ok(Fate::Wait(work)) => engine.queue.put_back(work, Some(Duration::from_millis(50))),
             Err((work, error)) => engine.try_again(work, error),
@@ -147,10 +147,16 @@ fn batch_through(engine: &Arc<Engine>, models: &mut Loaded<'_>, batch: Vec<Prepa
 }
 
 enum Fate {
-    Ended(Ended),
+    Ended(Box<Ended>),
     See(Box<Seen>),
     /// It depends on another picture of the batch, which is to be recorded first.
     Wait(Work),
+}
+
+impl Fate {
+    fn ended(ended: Ended) -> Self {
+        Self::Ended(Box::new(ended))
+    }
 }
 
 /// Decides what needs no model: rejects, duplicates, contradictions. `batch` is what goes through the models with it.
@@ -158,7 +164,7 @@ fn triage(engine: &Engine, prepared: Prepared, batch: &[Seen]) -> Result<Fate, (
     let Prepared { work, image, result, archive_ms, decode_ms } = prepared;
     let ready = match result {
         Ok(ready) => ready,
-        Err(reject) => return engine.quarantine(work, image, reject).map(Fate::Ended),
+        Err(reject) => return engine.quarantine(work, image, reject).map(Fate::ended),
     };
     let (intake, released) = (&engine.config.intake, work.claim.released);
     match engine.known(image, &work.claim.facts.mode) {
@@ -169,7 +175,7 @@ fn triage(engine: &Engine, prepared: Prepared, batch: &[Seen]) -> Result<Fate, (
                 format!("the same picture is enrolled as `{label}`; if that is wrong, relabel or remove it first");
             return engine
                 .quarantine(work, image, Reject::new(QuarantineCode::NotEnrollable, sentence))
-                .map(Fate::Ended);
+                .map(Fate::ended);
         }
         Ok(Known::Before) => match intake.exact_duplicates {
             DuplicatePolicy::Keep => {}
@@ -177,9 +183,9 @@ fn triage(engine: &Engine, prepared: Prepared, batch: &[Seen]) -> Result<Fate, (
                 let sentence = format!("the same bytes as {}; intake.exact_duplicates is flag", image.short());
                 return engine
                     .quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence))
-                    .map(Fate::Ended);
+                    .map(Fate::ended);
             }
-            _ => return Ok(Fate::Ended(Engine::duplicate(work, image, image, DuplicateKind::Exact))),
+            _ => return Ok(Fate::ended(Engine::duplicate(work, image, image, DuplicateKind::Exact))),
         },
     }
     let near = engine
@@ -196,13 +202,13 @@ fn triage(engine: &Engine, prepared: Prepared, batch: &[Seen]) -> Result<Fate, (
     };
     match (near, intake.near_duplicates) {
         (Some(of), DuplicatePolicy::Skip) if !released => {
-            return Ok(Fate::Ended(Engine::duplicate(work, image, of, DuplicateKind::Near)));
+            return Ok(Fate::ended(Engine::duplicate(work, image, of, DuplicateKind::Near)));
         }
         (Some(of), DuplicatePolicy::Flag) if !released => {
             let sentence = format!("it looks nearly the same as {}; intake.near_duplicates is flag", of.short());
             return engine
                 .quarantine(work, image, Reject::new(QuarantineCode::NearDuplicate, sentence))
-                .map(Fate::Ended);
+                .map(Fate::ended);
         }
         _ => {}
     }

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use super::EngineError;
 use super::core::{Engine, lock};
 use crate::domain::view::{
-    Answer, DbVerified, GalleryStats, Item, ItemDetail, JournalQuery, JournalVerified, LabelRow, SightingRow, Stats,
-    Status,
+    Answer, DbVerified, GalleryStats, Item, ItemDetail, JournalQuery, JournalVerified, LabelRow, Role, SightingRow,
+    Stats, Status,
 };
 use crate::domain::{
     AbstainReason, Decision, Entry, Fact, Fingerprint, ItemId, ItemState, Label, Mode, Neighbour, RawPath, SightingId,
@@ -79,7 +79,7 @@ fn record_row(record: ItemRecord) -> Item {
 impl Engine {
     /// The engine as it stands, for whoever asks.
     #[must_use]
-    pub fn status(&self, asker: &str) -> Status {
+    pub fn status(&self, asker: &str, role: Role) -> Status {
         let models = lock(&self.models).clone();
         let unanchored = self.truth.lock().map_or(0, |truth| truth.journal.unanchored());
         let mut warnings = lock(&self.warnings).clone();
@@ -91,6 +91,7 @@ impl Engine {
             watching: self.watching,
             uptime_seconds: self.meters.uptime_seconds(),
             you: asker.into(),
+            role,
             device: models.device,
             detector: models.detector,
             embedder: models.embedder,

@@ -10,7 +10,7 @@ use crate::intake::claim::{Claim, now_ms};
 /// A claim on its way, with how often it has been tried.
 #[derive(Clone, Debug)]
 pub(super) struct Work {
-    pub(super) claim: Claim,
+    pub(super) claim: Box<Claim>,
     pub(super) attempts: u32,
 }
 
@@ -52,14 +52,14 @@ impl Queue {
         if inside.closed {
             return false;
         }
-        self.insert(&mut inside, Work { claim, attempts: 0 }, None);
+        self.insert(&mut inside, Work { claim: Box::new(claim), attempts: 0 }, None);
         true
     }
 
     /// Adds what was claimed before a restart, without regard to the capacity: it is here already.
     pub(super) fn restore(&self, claim: Claim) {
         let mut inside = self.lock();
-        self.insert(&mut inside, Work { claim, attempts: 0 }, None);
+        self.insert(&mut inside, Work { claim: Box::new(claim), attempts: 0 }, None);
     }
 
     fn insert(&self, inside: &mut Inside, work: Work, not_before: Option<Instant>) {
@@ -132,7 +132,7 @@ impl Queue {
     pub(super) fn window(&self, working: bool, after: Option<&ItemId>, limit: usize) -> Vec<(Claim, u32)> {
         let inside = self.lock();
         let past = |id: &ItemId| after.is_none_or(|after| id > after);
-        let row = |work: &Work| (work.claim.clone(), work.attempts);
+        let row = |work: &Work| ((*work.claim).clone(), work.attempts);
         if working {
             inside.working.iter().filter(|(id, _)| past(id)).take(limit).map(|(_, work)| row(work)).collect()
         } else {

@@ -30,13 +30,14 @@ extern "C-unwind" fn on_message(info: &mut mozjpeg_sys::jpeg_common_struct, leve
 
 /// libjpeg's sentence for the message that is being reported.
 fn message(info: &mut mozjpeg_sys::jpeg_common_struct) -> String {
+    type BoundFormat = unsafe extern "C-unwind" fn(&mut mozjpeg_sys::jpeg_common_struct, &[u8; 80]);
     type Format = unsafe extern "C-unwind" fn(&mut mozjpeg_sys::jpeg_common_struct, *mut u8);
     // SAFETY: libjpeg sets `err` before it reports anything.
     let Some(format) = unsafe { info.err.as_ref() }.and_then(|err| err.format_message) else { return String::new() };
     let mut text = [0_u8; 256];
     // SAFETY: format_message writes at most JMSG_LENGTH_MAX (200) bytes to the address it is given. The
     // binding declares that address as a shared array of 80 although C writes there; it is called as what it is.
-    unsafe { std::mem::transmute::<_, Format>(format)(info, text.as_mut_ptr()) };
+    unsafe { std::mem::transmute::<BoundFormat, Format>(format)(info, text.as_mut_ptr()) };
     text.split(|byte| *byte == 0).next().map_or_else(String::new, |bytes| String::from_utf8_lossy(bytes).into_owned())
 }
 

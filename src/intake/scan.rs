@@ -151,7 +151,7 @@ pub fn is_network(path: &Path) -> bool {
     const SMB2: i64 = 0xFE53_4D42;
     const FUSE: i64 = 0x6573_5546;
     const NINE_P: i64 = 0x0102_1997;
-    rustix::fs::statfs(path).is_ok_and(|fs| [NFS, SMB, CIFS, SMB2, FUSE, NINE_P].contains(&(fs.f_type as i64)))
+    rustix::fs::statfs(path).is_ok_and(|fs| [NFS, SMB, CIFS, SMB2, FUSE, NINE_P].contains(&fs.f_type))
 }
 
 #[cfg(test)]

@@ -104,7 +104,11 @@ impl Yarded {
             let stats = self.queue_stats().unwrap();
             let ended = stats.done + stats.duplicate + stats.quarantined + stats.failed + stats.discarded;
             let there = ended == outcomes && stats.waiting + stats.working == 0;
-            if there { Ok(()) } else { Err(format!("{stats:?}, {:?}", self.status("test").warnings)) }
+            if there {
+                Ok(())
+            } else {
+                Err(format!("{stats:?}, {:?}", self.status("test", sightline::domain::view::Role::Viewer).warnings))
+            }
         });
     }
 
@@ -113,11 +117,13 @@ impl Yarded {
     }
 
     fn journal(&self) -> Vec<Entry> {
-        (0..self.status("test").entries).map(|n| self.journal_entry(n).unwrap()).collect()
+        (0..self.status("test", sightline::domain::view::Role::Viewer).entries)
+            .map(|n| self.journal_entry(n).unwrap())
+            .collect()
     }
 
     fn warned(&self, text: &str) -> bool {
-        self.status("test").warnings.iter().any(|warning| warning.contains(text))
+        self.status("test", sightline::domain::view::Role::Viewer).warnings.iter().any(|warning| warning.contains(text))
     }
 
     /// Queues a picture for a label, or as a probe, and waits for its outcome.
@@ -129,7 +135,11 @@ impl Yarded {
         until("an outcome", || {
             let item = self.item(id).unwrap().item;
             let ended = !matches!(item.state, ItemState::Waiting | ItemState::Working);
-            if ended { Ok(item) } else { Err(format!("{item:?}, {:?}", self.status("test").warnings)) }
+            if ended {
+                Ok(item)
+            } else {
+                Err(format!("{item:?}, {:?}", self.status("test", sightline::domain::view::Role::Viewer).warnings))
+            }
         })
     }
 
@@ -181,7 +191,7 @@ fn pack(seed: u32) -> RgbImage {
     let colour = |patch: u32, channel: u32| {
         let mut hash = (seed * 16 + patch) * 3 + channel + 1;
         for _ in 0..3 {
-            hash = (hash ^ (hash >> 16)).wrapping_mul(0x45D9_F3B);
+            hash = (hash ^ (hash >> 16)).wrapping_mul(0x045D_9F3B);
         }
         (hash >> 8) as u8
     };

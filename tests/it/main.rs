@@ -7,6 +7,7 @@ mod engine;
 mod house;
 mod intake;
 mod process;
+mod readme;
 mod samples;
 mod support;
 mod truth;
