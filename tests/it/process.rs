@@ -195,7 +195,7 @@ impl Served {
             if ended == outcomes && count(&["waiting", "working"]) == 0 {
                 return stats;
             }
-            let patience = PATIENCE + Duration::from_millis(outcomes * 1500);
+            let patience = PATIENCE + Duration::from_secs(outcomes * 4);
             assert!(
                 began.elapsed() < patience,
                 "{outcomes} outcomes did not come: {stats} {}",

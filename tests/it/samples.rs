@@ -120,7 +120,7 @@ fn real_photographs_are_accounted_for_dropped_while_it_runs_and_while_it_is_down
         ("models.detector", detector.as_str()),
         ("detect.objects", "found"),
         ("enroll.several", "largest"),
-        ("crop.image_size", if full() { "224" } else { "56" }),
+        ("crop.image_size", if full() { "112" } else { "56" }),
         ("engine.model_threads", "2"),
     ]);
     let (first, second) = photos.split_at(photos.len() / 2);

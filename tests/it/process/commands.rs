@@ -181,6 +181,7 @@ fn each_wrong_key_of_the_config_is_one_line() {
             Kind::Number(..) | Kind::Whole(..) | Kind::Multiple(..) => &["99999999999"],
             Kind::Word(_) | Kind::Device | Kind::Flag => &["nonsense"],
             Kind::Path => &["[7]"],
+            Kind::Names => &["7"],
             Kind::Watches => &["[bad]", "[ { path: a } ]", "[ { path: a, mode: eat } ]"],
         };
         for value in wrong.iter().copied() {
