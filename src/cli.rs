@@ -11,6 +11,7 @@ mod identify;
 mod init;
 mod journal;
 mod models;
+mod openmp;
 mod output;
 mod queue;
 mod see;
@@ -19,6 +20,7 @@ mod session;
 
 pub use arguments::Arguments;
 use arguments::Command;
+pub use openmp::spin_briefly;
 use output::Out;
 
 use crate::api::client::ClientError;

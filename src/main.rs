@@ -7,6 +7,7 @@ use sightline::cli::{self, Arguments};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    cli::spin_briefly();
     match cli::run(arguments) {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => {

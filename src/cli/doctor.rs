@@ -113,11 +113,22 @@ fn devices(findings: &mut Findings, config: &Config) {
         Ok(runtime) => findings.ok("device", format!("{} for device: {}", runtime.describe(), device_name(config))),
         Err(error) => findings.problem("device", error.to_string(), "set device: auto or cpu in config.yaml"),
     }
-    let devices = vision::device::cuda_devices();
-    if devices == 0 {
-        findings.ok("cuda", "no CUDA device is used");
-    } else {
-        findings.ok("cuda", format!("{devices} CUDA devices"));
+    let driver = Path::new("/proc/driver/nvidia/version").exists();
+    match (vision::device::load_cuda(), vision::device::cuda_devices(), driver) {
+        (vision::device::CudaLibrary::Loaded, 0, _) => {
+            findings.ok("cuda", "libtorch's CUDA library is loaded; no device is visible")
+        }
+        (vision::device::CudaLibrary::Loaded, devices, _) => findings.ok("cuda", format!("{devices} devices")),
+        (vision::device::CudaLibrary::Missing(_), _, false) => {
+            findings.ok("cuda", "no NVIDIA driver here; the CPU is used")
+        }
+        (vision::device::CudaLibrary::Missing(why), _, true) => {
+            findings.note(
+                "cuda",
+                format!("an NVIDIA driver is here, libtorch's CUDA library is not: {why}"),
+                "make setup CUDA=1",
+            );
+        }
     }
 }
 

@@ -152,7 +152,7 @@ pub fn documented_yaml(overrides: &[(&str, String)]) -> String {
             .find(|(path, _)| *path == key.path)
             .map_or(key.default.to_owned(), |(_, value)| value.clone());
         let allowed = if matches!(key.kind, Kind::Path) { String::new() } else { format!(" ({})", key.kind.allowed()) };
-        text.push_str(&format!("{:<44}# {}{allowed}\n", format!("{indent}{name}: {value}"), key.comment));
+        text.push_str(&format!("{:<43} # {}{allowed}\n", format!("{indent}{name}: {value}"), key.comment));
     }
     text
 }

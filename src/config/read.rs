@@ -320,6 +320,10 @@ mod tests {
         let here = Path::new("/w");
         let documented = parse(&documented_yaml(&[]), here).unwrap();
         assert_eq!(documented, parse("", here).unwrap());
+        // A long value does not swallow its comment.
+        let long = format!("/{}.safetensors", "long/".repeat(20));
+        let config = parse(&documented_yaml(&[("models.embedder", long.clone())]), here).unwrap();
+        assert_eq!(config.models.embedder, Path::new(&long));
     }
 
     #[test]

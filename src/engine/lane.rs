@@ -104,3 +104,35 @@ impl<P, Q> Lane<P, Q> {
         self.lock().closed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn questions_go_before_pictures_and_a_close_drops_them() {
+        let lane: Lane<u32, &str> = Lane::new(2);
+        assert!(lane.put_picture(1).is_ok() && lane.put_picture(2).is_ok() && lane.put_question("who?").is_ok());
+        assert!(matches!(lane.take(8, Duration::ZERO), Taken::Question("who?")));
+        assert!(matches!(lane.take(8, Duration::ZERO), Taken::Pictures(batch) if batch == [1, 2]));
+        assert!(matches!(lane.take(8, Duration::from_millis(1)), Taken::Idle));
+        assert!(lane.put_question("and now?").is_ok());
+        lane.close();
+        assert!(matches!(lane.take(8, Duration::from_secs(9)), Taken::Closed));
+        assert!(lane.put_question("late").is_err() && lane.put_picture(3) == Err(3));
+    }
+
+    #[test]
+    fn a_full_lane_holds_up_whoever_fills_it() {
+        let lane: Lane<u32, ()> = Lane::new(1);
+        assert!(lane.put_picture(1).is_ok());
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| lane.put_picture(2));
+            std::thread::sleep(Duration::from_millis(30));
+            assert!(!second.is_finished());
+            assert!(matches!(lane.take(1, Duration::ZERO), Taken::Pictures(batch) if batch == [1]));
+            assert!(matches!(second.join(), Ok(Ok(()))));
+        });
+    }
+}

@@ -140,3 +140,85 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{FileFacts, Mode, RawPath};
+
+    fn claim(n: u32) -> Claim {
+        let path = RawPath(format!("/inbox/{n}").into());
+        let facts = FileFacts {
+            item: ItemId::new(u64::from(n), n),
+            path: path.clone(),
+            source: path.clone(),
+            mode: Mode::Identify,
+            bytes: 1,
+            modified_ms: 0,
+            arrived_ms: i64::from(n),
+        };
+        Claim { facts, data: path.0, released: false }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever happens to files, each is waiting, worked on or finished, and the oldest that may goes first.
+        #[test]
+        fn every_file_is_in_one_place(steps in prop::collection::vec(0..6_u8, 1..80)) {
+            let queue = Queue::new(1000);
+            let (mut waiting, mut paused, mut working) = (BTreeSet::new(), BTreeSet::new(), Vec::<Work>::new());
+            let mut next = 0;
+            for step in steps {
+                match step {
+                    0 | 1 => {
+                        next += 1;
+                        queue.restore(claim(next));
+                        waiting.insert(claim(next).facts.item);
+                    }
+                    2 if !waiting.is_empty() => {
+                        let work = queue.take().unwrap();
+                        prop_assert_eq!(Some(&work.claim.facts.item), waiting.first());
+                        waiting.pop_first();
+                        working.push(work);
+                    }
+                    3 => if let Some(work) = working.pop() {
+                        waiting.insert(work.claim.facts.item.clone());
+                        queue.put_back(work, None);
+                    },
+                    4 => if let Some(work) = working.pop() {
+                        paused.insert(work.claim.facts.item.clone());
+                        queue.put_back(work, Some(Duration::from_secs(3600)));
+                    },
+                    _ => if let Some(work) = working.pop() {
+                        queue.finish(&work.claim.facts.item);
+                        prop_assert!(!queue.holds(&work.claim.facts.item));
+                    },
+                }
+                let (w, k) = queue.counts();
+                prop_assert_eq!((w as usize, k as usize), (waiting.len() + paused.len(), working.len()));
+                let listed = queue.window(false, None, 1000);
+                prop_assert!(listed.iter().map(|(c, _)| &c.facts.item).eq(waiting.union(&paused)));
+            }
+        }
+    }
+
+    #[test]
+    fn who_waits_for_room_or_for_work_is_let_go_at_the_close() {
+        let queue = Queue::new(1);
+        assert!(queue.push(claim(1)));
+        std::thread::scope(|scope| {
+            let full = scope.spawn(|| queue.push(claim(2)));
+            std::thread::sleep(Duration::from_millis(30));
+            assert_eq!(queue.counts(), (1, 0), "there is no room for a second one");
+            queue.close();
+            assert!(!full.join().unwrap());
+        });
+        assert!(queue.take().is_none());
+    }
+}

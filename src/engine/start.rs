@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
@@ -31,6 +31,8 @@ use crate::store::Store;
 
 /// Claims that wait in memory at most; beyond it, files stay in their watched folders.
 const WAITING: usize = 10_000;
+/// Between checkpoints where fewer than `engine.checkpoint_every` entries came.
+const ANCHOR: Duration = Duration::from_secs(10);
 
 /// Why a workspace cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -360,8 +362,20 @@ impl Engine {
             .map_err(failed("watch", &self.config.workspace))
     }
 
+    /// Signs a checkpoint over what the last one does not cover; a quiet hour must not stay unproven.
+    fn anchor(&self) {
+        if let Ok(mut truth) = self.truth.try_lock()
+            && lock(&self.halted).is_none()
+            && let Err(error) = truth.journal.checkpoint()
+        {
+            drop(truth);
+            self.halt(format!("the journal cannot be anchored ({error}); make room or mend the disk, then restart"));
+        }
+    }
+
     fn keep_telling(&self) {
         let mut last = (0, 0);
+        let mut anchored = Instant::now();
         while !self.stopping.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(100));
             let counts = self.queue.counts();
@@ -370,6 +384,10 @@ impl Engine {
                 self.dirty.store(true, Ordering::Relaxed);
             }
             self.tell_if_changed();
+            if anchored.elapsed() >= ANCHOR {
+                anchored = Instant::now();
+                self.anchor();
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use image::{Rgb, RgbImage};
 use sightline::api::client::intent;
 use sightline::config::{Config, documented_yaml};
-use sightline::domain::view::{Ingest, Intent, Item};
+use sightline::domain::view::{Ingest, Intent, Item, Role, Status};
 use sightline::domain::{Entry, Fact, FileFacts, ImageId, ItemState, Label, RawPath};
 use sightline::engine::{self, Engine, Loader, Models, Options, Running};
 use sightline::vision::fake::{TestDetector, TestEmbedder};
@@ -104,12 +104,12 @@ impl Yarded {
             let stats = self.queue_stats().unwrap();
             let ended = stats.done + stats.duplicate + stats.quarantined + stats.failed + stats.discarded;
             let there = ended == outcomes && stats.waiting + stats.working == 0;
-            if there {
-                Ok(())
-            } else {
-                Err(format!("{stats:?}, {:?}", self.status("test", sightline::domain::view::Role::Viewer).warnings))
-            }
+            if there { Ok(()) } else { Err(format!("{stats:?}, {:?}", self.look().warnings)) }
         });
+    }
+
+    fn look(&self) -> Status {
+        self.status("tester", Role::Viewer)
     }
 
     fn in_state(&self, state: ItemState) -> Vec<Item> {
@@ -117,13 +117,11 @@ impl Yarded {
     }
 
     fn journal(&self) -> Vec<Entry> {
-        (0..self.status("test", sightline::domain::view::Role::Viewer).entries)
-            .map(|n| self.journal_entry(n).unwrap())
-            .collect()
+        (0..self.look().entries).map(|n| self.journal_entry(n).unwrap()).collect()
     }
 
     fn warned(&self, text: &str) -> bool {
-        self.status("test", sightline::domain::view::Role::Viewer).warnings.iter().any(|warning| warning.contains(text))
+        self.look().warnings.iter().any(|warning| warning.contains(text))
     }
 
     /// Queues a picture for a label, or as a probe, and waits for its outcome.
@@ -135,11 +133,7 @@ impl Yarded {
         until("an outcome", || {
             let item = self.item(id).unwrap().item;
             let ended = !matches!(item.state, ItemState::Waiting | ItemState::Working);
-            if ended {
-                Ok(item)
-            } else {
-                Err(format!("{item:?}, {:?}", self.status("test", sightline::domain::view::Role::Viewer).warnings))
-            }
+            if ended { Ok(item) } else { Err(format!("{item:?}, {:?}", self.look().warnings)) }
         })
     }
 

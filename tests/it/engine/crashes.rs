@@ -107,7 +107,7 @@ fn a_recorded_release_whose_bytes_are_gone_does_not_keep_the_engine_from_startin
     record(&yard, Fact::QueueReleased { item: item.id.clone() });
     fs::remove_file(yard.path(format!("database/quarantine/{}.data", item.id))).unwrap();
     let engine = yard.start();
-    assert!(engine.warned(&item.id.0), "{:?}", engine.status("test", sightline::domain::view::Role::Viewer).warnings);
+    assert!(engine.warned(&item.id.0), "{:?}", engine.look().warnings);
     assert_eq!(engine.item(&item.id).unwrap().item.state, ItemState::Failed);
     assert_eq!(engine.queue(&yard.write("b.png", &png(&pack(2))), None).state, ItemState::Done);
 }
@@ -193,11 +193,7 @@ fn a_torn_tail_of_the_journal_is_cut_kept_and_said() {
     let last = segments.last().unwrap();
     fs::OpenOptions::new().append(true).open(last).unwrap().write_all(&[0x5A; 37]).unwrap();
     let engine = yard.try_start(Options { watch: false, work: false, loader: standard("weights") }).unwrap();
-    assert!(
-        engine.warned("unfinished tail was cut"),
-        "{:?}",
-        engine.status("test", sightline::domain::view::Role::Viewer).warnings
-    );
+    assert!(engine.warned("unfinished tail was cut"), "{:?}", engine.look().warnings);
     assert_eq!(engine.db_verify().unwrap().digest, digest);
     engine.prove();
     // What follows is written behind the cut, and whole.

@@ -122,7 +122,7 @@ fn other_weights_give_no_answer_until_everything_is_embedded_anew() {
     let refused = answer(&engine, 2).unwrap_err();
     assert!(matches!(&refused, EngineError::Refused(why) if why.contains("reembed")), "{refused}");
     // A picture that arrives now waits: answering from a part of the gallery could name the next of kin.
-    yard.write("watch/inbox/late.png", &png(&pack(2)));
+    yard.write("watch/inbox/late.png", &png(&rotate90(&pack(2))));
     // One enrolled with the new weights does not make the others comparable.
     yard.write("watch/enroll/new/a.png", &png(&pack(50)));
     engine.wait_for_done(PACKS as u64 + 1);

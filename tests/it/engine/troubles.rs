@@ -64,11 +64,7 @@ fn pictures_wait_for_models_that_are_missing_and_say_what_to_do() {
     yard.write("watch/inbox/a.png", &png(&pack(1)));
     yard.write("watch/inbox/broken.png", b"text");
     until("a warning", || {
-        if engine.warned("sightline model import") {
-            Ok(())
-        } else {
-            Err(format!("{:?}", engine.status("t", sightline::domain::view::Role::Viewer).warnings))
-        }
+        if engine.warned("sightline model import") { Ok(()) } else { Err(format!("{:?}", engine.look().warnings)) }
     });
     until("the broken one", || {
         let stats = engine.queue_stats().unwrap();
@@ -76,11 +72,11 @@ fn pictures_wait_for_models_that_are_missing_and_say_what_to_do() {
     });
     let stats = engine.queue_stats().unwrap();
     assert_eq!((stats.waiting + stats.working, stats.failed, stats.done), (1, 0, 0), "{stats:?}");
-    assert_eq!(engine.status("t", sightline::domain::view::Role::Viewer).detector.state, "missing");
+    assert_eq!(engine.look().detector.state, "missing");
     assert!(matches!(engine.identify(&png(&pack(1))), Err(EngineError::Unavailable(_))));
     there.store(true, Ordering::SeqCst);
     engine.wait(2);
-    assert_eq!(engine.status("t", sightline::domain::view::Role::Viewer).detector.state, "loaded");
+    assert_eq!(engine.look().detector.state, "loaded");
 }
 
 #[test]
@@ -136,13 +132,7 @@ fn a_panic_halts_the_engine_loses_nothing_and_keeps_nobody_waiting() {
     let path = yard.write("watch/inbox/a.png", &bytes);
     let (_, loader) = failing(u32::MAX, true);
     let engine = yard.start_with(loader);
-    until("a halt", || {
-        if engine.status("t", sightline::domain::view::Role::Viewer).halted.is_some() {
-            Ok(())
-        } else {
-            Err("it runs".into())
-        }
-    });
+    until("a halt", || if engine.look().halted.is_some() { Ok(()) } else { Err("it runs".into()) });
     assert!(
         matches!(engine.identify(&bytes), Err(EngineError::Unavailable(_))),
         "an asker is answered, not left alone"

@@ -1,0 +1,204 @@
+//! The contract of the command line: answers, shapes, exit codes.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use sightline::config::{KEYS, Kind};
+
+use super::{Desk, program, text};
+
+/// A workspace with two packs enrolled, a probe answered, a duplicate and a text in quarantine.
+fn lived_in() -> Desk {
+    let desk = Desk::new(&[("decision.min_similarity", "0.9"), ("decision.min_margin", "0.0001")]);
+    let [a, b, c] = [1, 2, 1].map(|n| desk.picture(format!("in/{n}.png"), n));
+    desk.json("enroll A", &[&a], 0);
+    desk.json("enroll B", &[&b], 0);
+    desk.json("ingest --wait", &[&c], 0);
+    let text = desk.write("in/text.png", b"a text");
+    desk.json("ingest --wait", &[&text], 1);
+    desk
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn has(value: &Value, wanted: &[&str]) {
+    for key in wanted {
+        assert!(keys(value).contains(key), "no `{key}` in {value}");
+    }
+}
+
+#[test]
+fn every_command_answers_the_same_with_and_without_a_running_engine() {
+    let desk = lived_in();
+    let probe = desk.picture("in/1.png", 1);
+    let other = desk.picture("in/50.png", 50);
+    let ask = |code| {
+        let words = [
+            ("queue stats", vec![], 0),
+            ("queue list", vec![], 0),
+            ("queue list --state done", vec![], 0),
+            ("queue list --state failed", vec![], 4),
+            ("queue quarantine", vec![], 0),
+            ("gallery list", vec![], 0),
+            ("gallery show A", vec![], 0),
+            ("gallery show nobody", vec![], 4),
+            ("gallery search", vec![probe.as_path()], 0),
+            ("identify", vec![probe.as_path()], 0),
+            ("identify", vec![other.as_path()], code),
+            ("journal show 2", vec![], 0),
+            ("journal show 100000", vec![], 4),
+            ("queue release 0000000000000000000 --reason x", vec![], 4),
+            ("queue release nonsense --reason x", vec![], 2),
+            ("gallery remove nobody --reason x", vec![], 4),
+        ];
+        words.map(|(words, files, code)| {
+            let output = desk.run(&format!("--json {words}"), &files);
+            assert_eq!(output.status.code(), Some(code), "{words}: {}", text(&output.stderr));
+            (words, text(&output.stdout))
+        })
+    };
+    let without = ask(4);
+    let engine = desk.serve();
+    assert_eq!(ask(4), without);
+    let (code, took) = engine.stop();
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    desk.prove();
+}
+
+#[test]
+fn json_has_the_shapes_of_the_contract() {
+    let desk = lived_in();
+    let stats = &desk.json("queue stats", &[], 0)[0];
+    has(stats, &["waiting", "working", "done", "duplicate", "quarantined", "failed"]);
+    assert_eq!((&stats["done"], &stats["duplicate"], &stats["quarantined"]), (&2.into(), &1.into(), &1.into()));
+    let rows = desk.json("queue list", &[], 0);
+    assert_eq!(rows.len(), 4);
+    rows.iter().for_each(|row| has(row, &["id", "path", "state", "reason", "sha256", "sightings"]));
+    let probe = desk.picture("in/1.png", 1);
+    let identified = &desk.json("identify", &[&probe], 0)[0];
+    has(identified, &["image", "decision", "label", "similarity", "margin", "rotation", "reason", "neighbours"]);
+    assert_eq!((&identified["decision"], &identified["label"]), (&"accept".into(), &"A".into()));
+    has(&identified["neighbours"][0], &["label", "similarity", "rotation"]);
+    let journal = &desk.json("journal verify", &[], 0)[0];
+    has(journal, &["ok", "entries", "checkpoint", "unanchored"]);
+    has(&desk.json("db verify", &[], 0)[0], &["ok", "digest"]);
+    let entries = desk.json("journal export", &[], 0);
+    assert_eq!(entries.len() as u64, journal["entries"].as_u64().unwrap());
+    entries.iter().enumerate().for_each(|(n, entry)| assert_eq!(entry["sequence"], n));
+    assert_eq!(desk.json("journal tail -n 2", &[], 0).len(), 2);
+    let embed = &desk.json("embed", &[&probe], 0)[0];
+    assert_eq!(embed["embedding"].as_array().unwrap().len(), 384);
+    let digest = desk.json("db verify", &[], 0)[0]["digest"].clone();
+    assert_eq!(desk.json("db rebuild", &[], 0)[0]["digest"], digest);
+    desk.json("db stats", &[], 0);
+}
+
+#[test]
+fn exit_codes_say_how_it_ended() {
+    let desk = Desk::new(&[]);
+    let code = |words: &str| {
+        let output = desk.run(words, &[]);
+        let stderr = text(&output.stderr);
+        assert!(!stderr.contains("panicked") && !stderr.contains("backtrace"), "{words}: {stderr}");
+        output.status.code()
+    };
+    assert_eq!(code("queue stats"), Some(0));
+    assert_eq!(code("queue list"), Some(4));
+    assert_eq!(code("gallery export out.safetensors"), Some(4));
+    assert_eq!(code("frobnicate"), Some(2));
+    assert_eq!(code("queue list --state nowhere"), Some(2));
+    assert_eq!(code("ingest /nowhere/at/all"), Some(4));
+    assert_eq!(code("init"), Some(3), "a config that is there is not overwritten");
+    assert_eq!(code("model inspect /etc/hostname"), Some(1));
+    let nowhere = program().args(["--workspace", "/nowhere/at/all", "queue", "stats"]).output().unwrap();
+    assert_eq!(nowhere.status.code(), Some(2), "{}", text(&nowhere.stderr));
+    let path = desk.write("in/text.png", b"a text");
+    assert_eq!(desk.run("identify", &[&path]).status.code(), Some(1));
+    assert_eq!(program().output().unwrap().status.code(), Some(2), "the console without a terminal");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let desk = lived_in();
+    for words in ["journal export", "queue list", "--json queue list", "journal tail"] {
+        let mut child = desk.command(words, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{words}");
+    }
+    desk.prove();
+}
+
+#[test]
+fn commands_at_once_without_an_engine_wait_for_one_another() {
+    let desk = lived_in();
+    let picture = desk.picture("in/9.png", 9);
+    let run = |words: &str, files: &[&Path]| {
+        let child = desk.command(words, files).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        (words.to_owned(), child.unwrap())
+    };
+    let children = [
+        run("--json queue stats", &[]),
+        run("--json queue list", &[]),
+        run("--json enroll C", &[&picture]),
+        run("--json journal verify", &[]),
+        run("--json gallery list", &[]),
+        run("--json queue stats", &[]),
+    ];
+    for (words, child) in children {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{words}: {}", text(&output.stderr));
+    }
+    assert_eq!(desk.json("gallery show C", &[], 0).len(), 1);
+}
+
+#[test]
+fn a_second_engine_is_refused_and_told_whose_the_first_is() {
+    let desk = Desk::new(&[]);
+    let engine = desk.serve();
+    let second = desk.run("serve", &[]);
+    assert_eq!(second.status.code(), Some(3));
+    let said = text(&second.stderr);
+    assert!(said.contains(&format!("process {}", engine.id())), "{said}");
+    assert_eq!(desk.run("db rebuild", &[]).status.code(), Some(1), "no rebuilding under a running engine");
+    assert_eq!(engine.stop().0, Some(0));
+    assert!(!desk.socket().exists());
+}
+
+#[test]
+fn each_wrong_key_of_the_config_is_one_line() {
+    let desk = Desk::new(&[]);
+    for key in KEYS {
+        // Out of range, or of another kind; the config's own tests try more values.
+        let wrong: &[&str] = match key.kind {
+            Kind::Number(..) | Kind::Whole(..) | Kind::Multiple(..) => &["99999999999"],
+            Kind::Word(_) | Kind::Device | Kind::Flag => &["nonsense"],
+            Kind::Path => &["[7]"],
+            Kind::Names => &["7"],
+            Kind::Watches => &["[bad]", "[ { path: a } ]", "[ { path: a, mode: eat } ]"],
+        };
+        for value in wrong.iter().copied() {
+            let yaml = match key.path.split_once('.') {
+                Some((group, name)) => format!("{group}:\n  {name}: {value}\n"),
+                None => format!("{}: {value}\n", key.path),
+            };
+            std::fs::write(desk.path("config.yaml"), &yaml).unwrap();
+            let output = desk.run("queue stats", &[]);
+            let said = text(&output.stderr);
+            assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{yaml}{said}");
+            assert!(said.contains(key.path), "{yaml}{said}");
+            if value != "[ { path: a } ]" {
+                let shown = value.trim_matches(['[', ']', '\'']).split(' ').next().unwrap_or_default();
+                assert!(said.contains("allowed") && said.contains(shown), "{yaml}{said}");
+            }
+        }
+    }
+    assert!(!desk.path("database").exists(), "a wrong config touches nothing");
+}
