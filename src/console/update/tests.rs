@@ -1,5 +1,5 @@
 //! The console without a terminal and without an engine: messages in, effects and screens out.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod fixtures;
 mod screens;
