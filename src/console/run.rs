@@ -48,7 +48,7 @@ impl Signals {
 
 /// What woke the loop.
 enum Woken {
-    Told(Msg),
+    Told(Box<Msg>),
     Suspend,
     Resumed,
     /// The terminal has gone, or somebody wants us gone.
@@ -105,7 +105,7 @@ impl Console {
                         self.screen.retake()?;
                         vec![Effect::Repaint]
                     }
-                    Some(Woken::Told(msg)) => update(&mut self.state, msg),
+                    Some(Woken::Told(msg)) => update(&mut self.state, *msg),
                 }
             };
             for effect in effects {
@@ -150,14 +150,14 @@ impl Console {
             _ = signals.resume.recv() => Some(Woken::Resumed),
             _ = watch.tick() => is_gone().then_some(Woken::Leave),
             event = keys => match event {
-                Some(Ok(event)) => told(event, started).map(Woken::Told),
+                Some(Ok(event)) => told(event, started).map(|msg| Woken::Told(Box::new(msg))),
                 Some(Err(_)) | None => Some(Woken::Leave),
             },
             timer = timer => {
                 self.timers.remove(&timer);
-                Some(Woken::Told(Msg::Woken(timer)))
+                Some(Woken::Told(Box::new(Msg::Woken(timer))))
             }
-            message = messages.recv() => Some(message.map_or(Woken::Leave, Woken::Told)),
+            message = messages.recv() => Some(message.map_or(Woken::Leave, |msg| Woken::Told(Box::new(msg)))),
         }
     }
 

@@ -1,5 +1,5 @@
 //! The console without a terminal and without an engine: messages in, effects and screens out.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod fixtures;
 mod screens;
@@ -86,6 +86,9 @@ fn a_discard_needs_the_reason_and_the_word_and_waits_for_the_engine() {
 fn only_files_set_aside_can_be_released() {
     let mut state = console(120, 40);
     assert_ne!(state.queue.list.selected().unwrap().state, ItemState::Quarantined);
+    press(&mut state, KeyCode::Char('R'));
+    assert!(state.notice.take().unwrap().text.contains("choose a file first"));
+    press(&mut state, KeyCode::Down);
     press(&mut state, KeyCode::Char('R'));
     assert!(matches!(state.overlay, Overlay::None));
     assert!(state.notice.unwrap().text.contains("only quarantined and failed files"));

@@ -43,7 +43,7 @@ pub(super) fn item(number: u32, state: ItemState) -> Item {
         Said { label: Some(label("Paracetamol 500 mg")), reason: None, similarity: Some(0.931), margin: Some(0.112) };
     let abstained =
         Said { label: None, reason: Some(AbstainReason::MarginTooSmall), similarity: Some(0.884), margin: Some(0.011) };
-    let answer = (state == ItemState::Done).then(|| if number % 4 == 0 { abstained } else { accepted });
+    let answer = (state == ItemState::Done).then_some(if number.is_multiple_of(4) { abstained } else { accepted });
     let (reason, code) = match state {
         ItemState::Quarantined => (Some("the file ends before the picture does"), Some(QuarantineCode::Truncated)),
         ItemState::Failed => (Some("the detector's weights are missing"), None),
