@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) escape: Escape,
     /// A refresh is due.
     pub(super) refreshing: bool,
+    /// The details of what is newest are due.
+    pub(super) resting: bool,
     /// The timer of live figures runs.
     pub(super) ticking: bool,
     /// Makes the intents of this console unlike those of any other.
@@ -145,7 +147,7 @@ impl State {
             counts: None,
             entries: 0,
             stats: None,
-            queue: Queue::default(),
+            queue: Queue::of(None),
             gallery: Gallery::default(),
             journal: Journal::default(),
             overlay: Overlay::None,
@@ -155,6 +157,7 @@ impl State {
             dirty: true,
             escape: Escape::None,
             refreshing: false,
+            resting: false,
             ticking: false,
             seed,
             acts: 0,

@@ -18,6 +18,8 @@ use crate::domain::view::Event;
 const REFRESH_MS: u64 = 250;
 /// How long a selection must rest before its details are asked for, milliseconds.
 const REST_MS: u64 = 120;
+/// How often details are asked for at most while the selection follows what is new, milliseconds.
+const FOLLOW_MS: u64 = 700;
 /// How often live figures are asked for while they are on the screen, milliseconds.
 const SECOND_MS: u64 = 1000;
 /// How often warnings and models are asked for, milliseconds.
@@ -106,7 +108,10 @@ fn woken(state: &mut State, timer: Timer) -> Vec<Effect> {
             state.refreshing = false;
             refresh(state)
         }
-        Timer::Detail => detail(state),
+        Timer::Detail => {
+            state.resting = false;
+            detail(state)
+        }
         Timer::Second => {
             state.ticking = false;
             if is_live(state) { vec![Effect::Ask(Query::Stats)] } else { Vec::new() }

@@ -281,7 +281,7 @@ fn an_operator_walks_through_everything() {
     tty.shows("Files: done");
 
     // An arrow torn apart by a slow line is an arrow.
-    tty.press_until("\x1b", "f chooses a state");
+    tty.press_until("\x1b", "f a state");
     thread::sleep(Duration::from_millis(300));
     for torn in ["\x1b", "[", "D"] {
         tty.send(torn);
@@ -372,7 +372,7 @@ fn a_terminal_that_hangs_up_ends_it() {
     // A console on somebody else's engine leaves it running, and says when it is lost.
     let mut tty = Tty::open(dir.path(), 80, 24, &[("NO_COLOR", "1")]);
     tty.shows(" 4 done");
-    tty.press_until("3", "Sightings of Aspirin");
+    tty.press_until("3", "4 turns");
     assert_eq!(tty.pictured_cells(), 0);
     assert!(Command::new("kill").arg(engine.0.id().to_string()).status().unwrap().success());
     tty.shows("engine unreachable, retrying");

@@ -8,7 +8,7 @@ use crate::domain::Entry;
 use crate::domain::view::{JournalQuery, JournalVerified};
 
 /// What the journal's tab shows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::console) struct Journal {
     /// The filter as typed.
     pub(in crate::console) filter: String,
@@ -29,6 +29,19 @@ pub(in crate::console) enum Verification {
     Running,
     Done(Box<JournalVerified>),
     Failed(String),
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            filter: String::new(),
+            query: JournalQuery::default(),
+            list: Window::following(),
+            reading: false,
+            scroll: 0,
+            verification: None,
+        }
+    }
 }
 
 impl Row for Entry {

@@ -5,7 +5,7 @@ use crate::domain::view::{Item, ItemDetail};
 use crate::domain::{ItemId, ItemState};
 
 /// What the queue's tab shows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::console) struct Queue {
     /// Only files in this state.
     pub(in crate::console) state: Option<ItemState>,
@@ -24,6 +24,12 @@ impl Row for Item {
 }
 
 impl Queue {
+    /// The files in a state, or all. What waits for an operator holds still; all files show the newest first.
+    pub(in crate::console) fn of(state: Option<ItemState>) -> Self {
+        let list = if state.is_none() { Window::following() } else { Window::default() };
+        Self { state, list, detail: None }
+    }
+
     /// The details of the selected file, once they are here.
     pub(in crate::console) fn selected_detail(&self) -> Option<&ItemDetail> {
         let selected = self.list.selected()?;

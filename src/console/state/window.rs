@@ -21,15 +21,37 @@ pub(in crate::console) struct Window<R: Row> {
     place: usize,
     loaded: bool,
     sliding: bool,
+    /// Whether the first row may stand for what is new, until a row is chosen.
+    may_follow: bool,
+    follows: bool,
 }
 
 impl<R: Row> Default for Window<R> {
     fn default() -> Self {
-        Self { rows: Vec::new(), starts: Vec::new(), selected: None, place: 0, loaded: false, sliding: false }
+        Self {
+            rows: Vec::new(),
+            starts: Vec::new(),
+            selected: None,
+            place: 0,
+            loaded: false,
+            sliding: false,
+            may_follow: false,
+            follows: false,
+        }
     }
 }
 
 impl<R: Row> Window<R> {
+    /// A list that shows what is new at its top until the operator chooses a row.
+    pub(in crate::console) fn following() -> Self {
+        Self { may_follow: true, follows: true, ..Self::default() }
+    }
+
+    /// Whether no row has been chosen: the selection is whatever is newest, and nothing may be done to it.
+    pub(in crate::console) fn follows(&self) -> bool {
+        self.follows
+    }
+
     /// The rows of the page.
     pub(in crate::console) fn rows(&self) -> &[R] {
         &self.rows
@@ -68,9 +90,11 @@ impl<R: Row> Window<R> {
         self.rows = rows;
         self.loaded = true;
         self.sliding = false;
-        let found = self.selected.as_ref().and_then(|key| self.rows.iter().position(|row| row.key() == *key));
+        let chosen = self.selected.as_ref().filter(|_| !self.follows);
+        let found = chosen.and_then(|key| self.rows.iter().position(|row| row.key() == *key));
         // A row that has gone hands its place to its neighbour.
-        self.place = found.unwrap_or_else(|| self.place.min(self.rows.len().saturating_sub(1)));
+        let neighbour = if self.follows { 0 } else { self.place.min(self.rows.len().saturating_sub(1)) };
+        self.place = found.unwrap_or(neighbour);
         self.selected = self.selected().map(Row::key);
     }
 
@@ -91,7 +115,8 @@ impl<R: Row> Window<R> {
     }
 
     fn select(&mut self, place: usize) -> bool {
-        let moved = place != self.place;
+        let moved = place != self.place || self.follows;
+        self.follows = false;
         self.place = place;
         self.selected = self.selected().map(Row::key);
         moved
@@ -100,6 +125,7 @@ impl<R: Row> Window<R> {
     /// Begins again at the top with the first row. Whether the page must be asked for.
     pub(in crate::console) fn move_to_top(&mut self) -> bool {
         self.select(0);
+        self.follows = self.may_follow;
         let elsewhere = !self.starts.is_empty();
         if elsewhere {
             self.starts.clear();
@@ -127,7 +153,7 @@ impl<R: Row> Window<R> {
 
     /// Forgets everything, for another filter.
     pub(in crate::console) fn clear(&mut self) {
-        *self = Self::default();
+        *self = if self.may_follow { Self::following() } else { Self::default() };
     }
 }
 
@@ -161,6 +187,20 @@ mod tests {
         assert_eq!(window.selected().map(Row::key), Some(7), "a row that has gone hands over to its neighbour");
         window.put(None, Vec::new());
         assert!(window.selected().is_none());
+    }
+
+    #[test]
+    fn a_following_list_shows_the_newest_until_a_row_is_chosen() {
+        let mut window = Window::following();
+        window.put(None, vec![Number(5)]);
+        window.put(None, vec![Number(4), Number(5)]);
+        assert_eq!((window.selected().map(Row::key), window.follows()), (Some(4), true));
+        window.move_by(0);
+        window.put(None, vec![Number(3), Number(4), Number(5)]);
+        assert_eq!((window.selected().map(Row::key), window.follows()), (Some(4), false));
+        window.move_to_top();
+        window.put(None, vec![Number(2), Number(3)]);
+        assert_eq!(window.selected().map(Row::key), Some(2));
     }
 
     #[test]

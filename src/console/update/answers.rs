@@ -1,14 +1,20 @@
 //! What the engine answers. Nothing is shown as done before it says so.
 
-use super::{REST_MS, detail, pictures, refresh};
+use super::{FOLLOW_MS, REST_MS, detail, pictures, refresh};
 use crate::console::keys::Tab;
 use crate::console::message::{Acknowledged, Act, Answer, Effect, Query, Timer, Trouble};
 use crate::console::state::{Overlay, State, Verification};
 use crate::domain::view::{Stats, Status};
 
-/// The selection's details are due once it rests.
-fn rest() -> Effect {
-    Effect::Wake(Timer::Detail, REST_MS)
+/// The selection's details are due once it rests; one that follows what is new never does.
+fn rest(state: &mut State) -> Vec<Effect> {
+    if state.tab != Tab::Queue || !state.queue.list.follows() {
+        return vec![Effect::Wake(Timer::Detail, REST_MS)];
+    }
+    if std::mem::replace(&mut state.resting, true) {
+        return Vec::new();
+    }
+    vec![Effect::Wake(Timer::Detail, FOLLOW_MS)]
 }
 
 /// Takes an answer; one to a question that no longer stands is dropped.
@@ -34,7 +40,7 @@ pub(super) fn reply(state: &mut State, query: &Query, result: Result<Answer, Tro
                 state.dirty |= state.queue.list.rows() != rows.as_slice() || !state.queue.list.is_loaded();
                 state.queue.list.put(after.as_ref(), rows);
             }
-            vec![rest()]
+            rest(state)
         }
         (Query::Item(id), Answer::Item(detail)) => {
             if state.queue.list.selected().is_some_and(|item| item.id == *id) {
@@ -52,7 +58,7 @@ pub(super) fn reply(state: &mut State, query: &Query, result: Result<Answer, Tro
                 state.dirty |= labels.rows() != rows.as_slice() || !labels.is_loaded();
                 labels.put(after.as_ref(), rows);
             }
-            vec![rest()]
+            rest(state)
         }
         (Query::Sightings { label, after }, Answer::Sightings(rows)) => {
             if state.gallery.label.as_ref() == Some(label) {

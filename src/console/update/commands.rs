@@ -198,6 +198,8 @@ fn sideways(state: &mut State, right: bool) -> Vec<Effect> {
             moved(true, None)
         }
         Tab::Journal => {
+            // What is read holds still.
+            state.journal.list.move_by(0);
             state.journal.reading = right && state.journal.list.selected().is_some();
             Vec::new()
         }
@@ -241,7 +243,7 @@ fn back(state: &mut State) -> Vec<Effect> {
 }
 
 fn show_state(state: &mut State, of: Option<ItemState>) -> Vec<Effect> {
-    state.queue = Queue { state: of, ..Queue::default() };
+    state.queue = Queue::of(of);
     vec![items(state)]
 }
 
@@ -317,6 +319,10 @@ fn copy(state: &mut State) -> Vec<Effect> {
 
 fn aside(state: &mut State, command: Command) -> Vec<Effect> {
     let Some(row) = state.queue.list.selected() else { return Vec::new() };
+    if state.queue.list.follows() {
+        state.say(false, "choose a file first (j and k): this list shows whatever is newest");
+        return Vec::new();
+    }
     if !matches!(row.state, ItemState::Quarantined | ItemState::Failed) {
         let text = format!(
             "this file is {}; only quarantined and failed files can be released or discarded",

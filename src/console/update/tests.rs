@@ -87,6 +87,9 @@ fn only_files_set_aside_can_be_released() {
     let mut state = console(120, 40);
     assert_ne!(state.queue.list.selected().unwrap().state, ItemState::Quarantined);
     press(&mut state, KeyCode::Char('R'));
+    assert!(state.notice.take().unwrap().text.contains("choose a file first"));
+    press(&mut state, KeyCode::Down);
+    press(&mut state, KeyCode::Char('R'));
     assert!(matches!(state.overlay, Overlay::None));
     assert!(state.notice.unwrap().text.contains("only quarantined and failed files"));
 }

@@ -91,7 +91,8 @@ fn list(state: &State, buffer: &mut Buffer, area: Rect) {
     let list = &state.queue.list;
     let title = match state.queue.state {
         Some(of) => format!("Files: {} (f next state, Esc all)", of.name()),
-        None => "Files (f chooses a state)".into(),
+        None if state.queue.list.follows() => "Files, the newest on top (j k choose one, f a state)".into(),
+        None => "Files (g follows what is new, f chooses a state)".into(),
     };
     let inside = pane(state, buffer, area, &title, true);
     if list.rows().is_empty() {
