@@ -55,6 +55,12 @@ enum Woken {
     Leave,
 }
 
+impl Woken {
+    fn told(msg: Msg) -> Self {
+        Self::Told(Box::new(msg))
+    }
+}
+
 /// The state, and what carries out its effects.
 struct Console {
     state: State,
@@ -150,14 +156,14 @@ impl Console {
             _ = signals.resume.recv() => Some(Woken::Resumed),
             _ = watch.tick() => is_gone().then_some(Woken::Leave),
             event = keys => match event {
-                Some(Ok(event)) => told(event, started).map(|msg| Woken::Told(Box::new(msg))),
+                Some(Ok(event)) => told(event, started).map(Woken::told),
                 Some(Err(_)) | None => Some(Woken::Leave),
             },
             timer = timer => {
                 self.timers.remove(&timer);
-                Some(Woken::Told(Box::new(Msg::Woken(timer))))
+                Some(Woken::told(Msg::Woken(timer)))
             }
-            message = messages.recv() => Some(message.map_or(Woken::Leave, |msg| Woken::Told(Box::new(msg)))),
+            message = messages.recv() => Some(message.map_or(Woken::Leave, Woken::told)),
         }
     }
 

@@ -152,14 +152,8 @@ impl Engine {
     }
 
     pub(super) fn item_row(&self, id: &ItemId) -> Result<Item, EngineError> {
-        let in_memory = |working| {
-            let rows = self.queue.window(working, None, usize::MAX);
-            rows.into_iter()
-                .find(|(claim, _)| claim.facts.item == *id)
-                .map(|(claim, attempts)| claim_row(claim, attempts, working))
-        };
-        if let Some(row) = in_memory(true).or_else(|| in_memory(false)) {
-            return Ok(row);
+        if let Some((claim, attempts, working)) = self.queue.find(id) {
+            return Ok(claim_row(claim, attempts, working));
         }
         let record = self.store.item(id).map_err(EngineError::failed)?;
         record.map(record_row).ok_or_else(|| EngineError::NotFound(format!("there is no file {id} in the queue")))

@@ -122,6 +122,15 @@ impl Queue {
         inside.waiting.contains_key(item) || inside.working.contains_key(item)
     }
 
+    /// A claim, how often it was tried, and whether it is being worked on; looked for under one lock, since
+    /// it may move from waiting to working at any moment.
+    pub(super) fn find(&self, item: &ItemId) -> Option<(Claim, u32, bool)> {
+        let inside = self.lock();
+        let row = |work: &Work, working| ((*work.claim).clone(), work.attempts, working);
+        let waiting = || inside.waiting.get(item).map(|waiting| row(&waiting.work, false));
+        inside.working.get(item).map(|work| row(work, true)).or_else(waiting)
+    }
+
     /// Seconds since the oldest that waits arrived.
     pub(super) fn oldest_seconds(&self) -> Option<u64> {
         let oldest = self.lock().waiting.values().map(|w| w.work.claim.facts.arrived_ms).min()?;

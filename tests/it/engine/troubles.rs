@@ -68,10 +68,12 @@ fn pictures_wait_for_models_that_are_missing_and_say_what_to_do() {
     });
     until("the broken one", || {
         let stats = engine.queue_stats().unwrap();
-        if stats.quarantined == 1 { Ok(()) } else { Err(format!("{stats:?}")) }
+        // Recorded first, tidied after: for a moment the broken one counts as quarantined and as working.
+        let settled = stats.quarantined == 1 && stats.waiting + stats.working == 1;
+        if settled { Ok(()) } else { Err(format!("{stats:?}")) }
     });
     let stats = engine.queue_stats().unwrap();
-    assert_eq!((stats.waiting + stats.working, stats.failed, stats.done), (1, 0, 0), "{stats:?}");
+    assert_eq!((stats.failed, stats.done), (0, 0), "{stats:?}");
     assert_eq!(engine.look().detector.state, "missing");
     assert!(matches!(engine.identify(&png(&pack(1))), Err(EngineError::Unavailable(_))));
     there.store(true, Ordering::SeqCst);
