@@ -66,7 +66,11 @@ impl Theme {
             good: fg(Color::LightGreen),
             warn: fg(Color::LightYellow),
             bad: fg(Color::LightRed).add_modifier(Modifier::BOLD),
-            selected: Style::new().add_modifier(Modifier::REVERSED | Modifier::BOLD),
+            // One colour for the whole row, whatever its parts have.
+            selected: Style::new()
+                .fg(Color::Reset)
+                .add_modifier(Modifier::REVERSED | Modifier::BOLD)
+                .remove_modifier(Modifier::DIM),
             marked: Style::new().add_modifier(Modifier::UNDERLINED | Modifier::BOLD),
             banner: Style::new().fg(Color::White).bg(Color::Red).add_modifier(Modifier::BOLD),
             border: fg(Color::DarkGray),
