@@ -71,6 +71,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What an operator is told of enrolled sightings whose vectors are damaged.
+pub(super) fn damaged_sentence(count: usize) -> String {
+    format!(
+        "the vectors of {count} enrolled sightings are damaged, so no answer can be trusted; `sightline gallery reembed` makes them anew from the originals (imported ones: import their file again, or remove them)"
+    )
+}
+
 impl Engine {
     /// Records facts: on the disk first, then in the views. When this returns they are true.
     pub(super) fn commit(&self, drafts: Vec<Draft>) -> Result<Vec<Entry>, EngineError> {

@@ -44,7 +44,7 @@ pub(super) fn prepare(engine: &Engine, hasher: &PerceptualHasher, work: Work) ->
         Err(error) => return Err((work.clone(), format!("cannot look at {}: {error}", data.display()))),
     };
     if length > engine.config.intake.max_file_bytes {
-        return match hash_large(data) {
+        return match fs::File::open(data).and_then(hash_file) {
             Ok(image) => {
                 let sentence =
                     format!("{} MB; intake.max_file_mb is {}", length >> 20, engine.config.intake.max_file_bytes >> 20);
@@ -86,9 +86,10 @@ pub(super) fn prepare(engine: &Engine, hasher: &PerceptualHasher, work: Work) ->
     Ok(Prepared { work, image, result, archive_ms, decode_ms })
 }
 
-fn hash_large(path: &std::path::Path) -> std::io::Result<ImageId> {
+/// The SHA-256 of a file's bytes.
+pub(super) fn hash_file(mut file: fs::File) -> std::io::Result<ImageId> {
     use sha2::{Digest, Sha256};
     let mut hasher = Sha256::new();
-    std::io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+    std::io::copy(&mut file, &mut hasher)?;
     Ok(ImageId(hasher.finalize().into()))
 }

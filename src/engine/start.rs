@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
-use super::core::{Engine, ModelsState, Truth, lock};
+use super::core::{Engine, ModelsState, Truth, damaged_sentence, lock};
 use super::intents::Intents;
 use super::lane::Lane;
 use super::meters::Meters;
@@ -22,7 +22,7 @@ use crate::archive::{Archive, image_id};
 use crate::config::{Config, VectorType};
 use crate::domain::view::{Event, ModelStatus};
 use crate::domain::{Draft, Fact, ImageFailed, ItemId, ItemState, RawPath};
-use crate::gallery::{self, Gallery};
+use crate::gallery::{self, Gallery, GalleryError};
 use crate::intake::claim::Claims;
 use crate::intake::dedupe::{PerceptualHash, PerceptualIndex};
 use crate::intake::watch::{Notice, Watcher};
@@ -90,7 +90,7 @@ pub struct Running {
 }
 
 /// Takes the workspace's lock, or says who has it.
-fn take_lock(config: &Config) -> Result<File, StartError> {
+pub(super) fn take_lock(config: &Config) -> Result<File, StartError> {
     let path = config.database().join("engine.lock");
     let mut file = File::options()
         .read(true)
@@ -133,7 +133,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     }
     let reader = journal.reader();
     let store = open_store(&database.join("store"), &mut journal, &mut warnings)?;
-    let gallery = open_gallery(&config, &store)?;
+    let gallery = open_gallery(&config, &store, &mut warnings)?;
     let mut perceptual = PerceptualIndex::default();
     let mut remember = |image, hash: &str| {
         if let Some(hash) = PerceptualHash::from_hex(hash) {
@@ -256,7 +256,9 @@ fn replay(store: &Store, journal: &Journal) -> Result<(), StartError> {
     }
 }
 
-fn open_gallery(config: &Config, store: &Store) -> Result<Gallery, StartError> {
+/// Opens the gallery and enrols what the projection names. Damaged rows do not keep the engine from starting, for it is
+/// the engine that makes them anew; until then it answers no question about the gallery.
+fn open_gallery(config: &Config, store: &Store, warnings: &mut Vec<String>) -> Result<Gallery, StartError> {
     let dtype = match config.vector_type {
         VectorType::F32 => gallery::Dtype::F32,
         VectorType::F16 => gallery::Dtype::F16,
@@ -264,21 +266,24 @@ fn open_gallery(config: &Config, store: &Store) -> Result<Gallery, StartError> {
     let mut gallery =
         Gallery::open(&config.database().join("gallery"), gallery::Options { dtype, ..gallery::Options::default() })
             .map_err(room)?;
-    let mut wrong = None;
+    let (mut wrong, mut first) = (None, None);
     store
-        .for_each_sighting(|id, record| {
-            if wrong.is_none()
-                && let Err(error) = gallery.admit(id, record.label, record.fingerprint, &record.vectors)
-            {
-                wrong = Some(error);
+        .for_each_sighting(|id, record| match gallery.admit(id, record.label, record.fingerprint, &record.vectors) {
+            Ok(()) => {}
+            Err(error @ GalleryError::Row { .. }) => {
+                gallery.miss(id);
+                first.get_or_insert(error);
             }
+            Err(error) => drop(wrong.get_or_insert(error)),
         })
         .map_err(room)?;
-    match wrong {
-        // A gallery with a hole in it could answer wrongly: the next of kin instead of the pack itself.
-        Some(error) => Err(room(error)),
-        None => Ok(gallery),
+    if let Some(error) = wrong {
+        return Err(room(error));
     }
+    if let Some(first) = first {
+        warnings.push(format!("{} ({first})", damaged_sentence(gallery.damaged().len())));
+    }
+    Ok(gallery)
 }
 
 /// A thread that panics must not go unnoticed: the engine halts and says so.

@@ -332,4 +332,39 @@ mod tests {
         assert_eq!(pending[0].facts.item, bare);
         assert!(!dir.path().join(format!("{orphan}.json")).exists());
     }
+
+    #[test]
+    #[allow(clippy::print_stderr, reason = "why a test did nothing")]
+    fn a_claim_across_file_systems_is_whole_and_leaves_nothing_behind() {
+        let (here, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm"));
+        let device = |dir: &Path| fs::metadata(dir).unwrap().dev();
+        let Some(there) = shared.ok().filter(|there| device(there.path()) != device(here.path())) else {
+            return eprintln!("skipped: /dev/shm is no file system of its own");
+        };
+        let claims = Claims::open(here.path()).unwrap();
+        let candidate = |name: &str| {
+            let path = there.path().join(name);
+            fs::write(&path, name).unwrap();
+            Candidate { path, source: there.path().to_owned(), mode: Mode::Identify }
+        };
+        let (one, two) = (candidate("one"), candidate("two"));
+        let claim = claims.take(&one).unwrap();
+        assert!(!one.path.exists());
+        assert_eq!(fs::read(&claim.data).unwrap(), b"one");
+        assert_eq!(claim.facts.path.as_path(), one.path);
+
+        // A crash after the copy and before the original was removed: the next start removes it, and it is taken once.
+        let origin = Origin::of(&fs::metadata(&two.path).unwrap());
+        let facts = claims.facts(&two, &fs::metadata(&two.path).unwrap());
+        let item = facts.item.clone();
+        claims.write_sidecar(&Sidecar { facts, released: false, copied_from: Some(origin) }).unwrap();
+        claims.copy_in(&two.path, &item).unwrap();
+        assert_eq!(claims.pending().unwrap().len(), 2);
+        assert!(!two.path.exists());
+
+        // The same crash, but another file lies at the path by now: it is not the one that was copied, so it stays.
+        fs::write(&two.path, "another").unwrap();
+        assert_eq!(claims.pending().unwrap().len(), 2);
+        assert_eq!(fs::read(&two.path).unwrap(), b"another");
+    }
 }

@@ -121,8 +121,13 @@ impl Desk {
 
     /// Starts the engine and waits until it answers.
     pub fn serve(&self) -> Served {
+        self.serve_with("serve")
+    }
+
+    /// Starts the engine by this command and waits until it answers.
+    pub fn serve_with(&self, words: &str) -> Served {
         let log = fs::File::options().create(true).append(true).open(self.path("stderr")).unwrap();
-        let child = self.command("serve", &[]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = self.command(words, &[]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let mut served = Served { child, socket: self.socket() };
         let began = Instant::now();
         while ask(&served.socket, "GET", "/v1/status", b"").is_none_or(|(status, _)| status != 200) {
