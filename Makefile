@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: run test setup build lint
+.PHONY: run test setup build lint torture
 
 run: setup
 	$(CARGO) build --release --locked
@@ -11,6 +11,14 @@ run: setup
 
 test: setup
 	$(CARGO) test --locked
+
+# Every promise of docs/reliability.md tried at full size (about an hour on two cores), and its table made anew.
+# SIGHTLINE_TORTURE_<CAMPAIGN>=n takes another size, SIGHTLINE_SEED=n other random numbers.
+torture: setup
+	rm -f target/torture.jsonl
+	SIGHTLINE_TORTURE=full SIGHTLINE_TORTURE_OUT=$(CURDIR)/target/torture.jsonl $(CARGO) test --locked --test it -- \
+		--nocapture --test-threads 1 torture:: process::bombs process::flood process::full_disk process::kills
+	python3 scripts/reliability.py target/torture.jsonl docs/reliability.md
 
 build: setup
 	$(CARGO) build --release --locked

@@ -21,6 +21,7 @@ mod prepare;
 mod proofs;
 mod queries;
 mod queue;
+mod space;
 mod start;
 
 pub use self::core::Engine;

@@ -57,7 +57,8 @@ pub(super) fn decode(engine: &Arc<Engine>) {
     let hasher = PerceptualHasher::default();
     while let Some(work) = engine.queue.take() {
         if engine.is_idle() {
-            engine.queue.put_back(work, Some(Duration::from_secs(1)));
+            engine.queue.put_back(work, None);
+            std::thread::sleep(Duration::from_millis(200));
             continue;
         }
         match prepare(engine, &hasher, work) {

@@ -18,6 +18,7 @@ use super::models::Loader;
 use super::outcome::quarantined_data;
 use super::pipeline;
 use super::queue::Queue;
+use super::space::Space;
 use crate::archive::{Archive, image_id};
 use crate::config::{Config, VectorType};
 use crate::domain::view::{Event, ModelStatus};
@@ -33,6 +34,9 @@ use crate::store::Store;
 const WAITING: usize = 10_000;
 /// Between checkpoints where fewer than `engine.checkpoint_every` entries came.
 const ANCHOR: Duration = Duration::from_secs(10);
+
+/// Between looks at the room on the disk.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Why a workspace cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +122,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     restrict(&database)?;
     let lock_file = take_lock(&config)?;
     let mut warnings = Vec::new();
+    let (space, said) = Space::open(&config);
+    warnings.extend(said);
 
     let journal_options =
         journal::Options { checkpoint_every: config.engine.checkpoint_every, ..journal::Options::default() };
@@ -169,6 +175,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         archive,
         claims,
         quarantine,
+        space,
         queue: Queue::new(WAITING),
         lane: Lane::new(config.engine.ahead),
         meters: Meters::new(),
@@ -363,7 +370,9 @@ impl Engine {
                 true
             }
         };
-        Watcher::start(&self.config.watch, &self.config.intake, Arc::clone(&self.claims), notice)
+        let engine = Arc::clone(self);
+        let room = move || !engine.space.is_cramped();
+        Watcher::start(&self.config.watch, &self.config.intake, Arc::clone(&self.claims), room, notice)
             .map_err(failed("watch", &self.config.workspace))
     }
 
@@ -380,7 +389,7 @@ impl Engine {
 
     fn keep_telling(&self) {
         let mut last = (0, 0);
-        let mut anchored = Instant::now();
+        let (mut anchored, mut looked) = (Instant::now(), Instant::now());
         while !self.stopping.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(100));
             let counts = self.queue.counts();
@@ -389,6 +398,10 @@ impl Engine {
                 self.dirty.store(true, Ordering::Relaxed);
             }
             self.tell_if_changed();
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.look_at_space();
+            }
             if anchored.elapsed() >= ANCHOR {
                 anchored = Instant::now();
                 self.anchor();

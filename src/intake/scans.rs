@@ -5,6 +5,9 @@
 
 use super::clean::{Reject, corrupt, truncated};
 
+/// More scans than any encoder makes: each costs a pass over the whole picture, however few bytes it has.
+const MOST_SCANS: usize = 100;
+
 const END: u8 = 0xD9;
 const SCAN: u8 = 0xDA;
 
@@ -103,6 +106,9 @@ impl Scans {
             return Err(corrupt("a scan header names coefficients that do not exist"));
         }
         self.seen += 1;
+        if self.seen > MOST_SCANS {
+            return Err(corrupt(format!("it has more than {MOST_SCANS} scans")));
+        }
         for field in fields.chunks_exact(2) {
             let component = self.components.iter_mut().find(|component| component.id == field[0]);
             let component = component.ok_or_else(|| corrupt("a scan is of a component that does not exist"))?;

@@ -1,5 +1,7 @@
 //! Is the file whole? Checked on the container, before any pixel is decoded.
 
+use std::borrow::Cow;
+
 use super::clean::{Format, Reject, corrupt, truncated};
 use super::scans;
 use crate::domain::QuarantineCode;
@@ -39,6 +41,26 @@ fn png(bytes: &[u8]) -> Result<(), Reject> {
         }
         at = end + 4;
     }
+}
+
+/// A sound PNG without its compressed extras (colour profile, texts): they change no pixel here, and a few kilobytes
+/// of them can unpack to gigabytes.
+pub(super) fn png_without_extras(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const EXTRAS: [&[u8]; 3] = [b"iCCP", b"zTXt", b"iTXt"];
+    let (mut kept, mut copied, mut at) = (Vec::new(), 0, 8);
+    while let Some(length) = be32(bytes, at) {
+        let end = at + 12 + length as usize;
+        if bytes.get(at + 4..at + 8).is_some_and(|kind| EXTRAS.contains(&kind)) {
+            kept.extend_from_slice(&bytes[copied..at]);
+            copied = end.min(bytes.len());
+        }
+        at = end;
+    }
+    if copied == 0 {
+        return Cow::Borrowed(bytes);
+    }
+    kept.extend_from_slice(&bytes[copied..]);
+    Cow::Owned(kept)
 }
 
 fn webp(bytes: &[u8]) -> Result<(), Reject> {

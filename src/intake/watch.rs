@@ -37,7 +37,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts watching; `notice` is called from the watcher's thread and may block (backpressure).
+    /// Starts watching. Files stay where they are while `room` says that there is none. `notice` is called from the watcher's thread and may block (backpressure).
     /// It returns false once nobody listens any more.
     ///
     /// # Errors
@@ -46,6 +46,7 @@ impl Watcher {
         watches: &[Watch],
         intake: &Intake,
         claims: std::sync::Arc<Claims>,
+        room: impl Fn() -> bool + Send + 'static,
         notice: impl FnMut(Notice) -> bool + Send + 'static,
     ) -> std::io::Result<Self> {
         // One hint waiting is as good as a thousand: the look that follows sees everything.
@@ -53,8 +54,14 @@ impl Watcher {
         let scanners =
             watches.iter().map(|w| Scanner::new(w.clone(), Duration::from_millis(intake.settle_ms))).collect();
         let sender = hints.clone();
-        let mut looker =
-            Looker { scanners, intake: intake.clone(), claims, notice: Box::new(notice), said: HashMap::new() };
+        let mut looker = Looker {
+            scanners,
+            intake: intake.clone(),
+            claims,
+            room: Box::new(room),
+            notice: Box::new(notice),
+            said: HashMap::new(),
+        };
         let thread = std::thread::Builder::new().name("watch".into()).spawn(move || looker.run(&inbox, &sender))?;
         Ok(Self { hints, thread: Some(thread) })
     }
@@ -79,6 +86,7 @@ struct Looker {
     scanners: Vec<Scanner>,
     intake: Intake,
     claims: std::sync::Arc<Claims>,
+    room: Box<dyn Fn() -> bool + Send>,
     notice: Box<dyn FnMut(Notice) -> bool + Send>,
     said: HashMap<PathBuf, String>,
 }
@@ -134,6 +142,10 @@ impl Looker {
                 self.say(path, why);
             }
             for candidate in found.complete {
+                if !(self.room)() {
+                    unsettled += 1;
+                    break;
+                }
                 match self.claims.take(&candidate) {
                     Ok(claim) => {
                         if !(self.notice)(Notice::Claimed(Box::new(claim))) {

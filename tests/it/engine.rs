@@ -48,6 +48,7 @@ impl Yard {
             ("crop.image_size", "56".to_owned()),
             ("intake.settle_ms", "30".to_owned()),
             ("intake.rescan_seconds", "1".to_owned()),
+            ("engine.ballast_mb", "0".to_owned()),
         ];
         overrides.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let config = Config::parse(&documented_yaml(&overrides), dir).unwrap();

@@ -3,6 +3,7 @@
 //! `SIGHTLINE_TORTURE=full` takes the full sizes, `SIGHTLINE_TORTURE_<CAMPAIGN>=n` a size of one's own. Each campaign
 //! prints one JSON line, and appends it to the file named by `SIGHTLINE_TORTURE_OUT`.
 
+mod churn;
 mod damage;
 mod pictures;
 mod projection;
@@ -19,10 +20,10 @@ use rand::rngs::SmallRng;
 use serde_json::json;
 
 /// A campaign under way.
-struct Campaign {
+pub(crate) struct Campaign {
     name: &'static str,
     promise: &'static str,
-    runs: u64,
+    pub(crate) runs: u64,
     seed: u64,
     began: Instant,
     /// What became of the runs.
@@ -32,7 +33,7 @@ struct Campaign {
 
 impl Campaign {
     /// So many runs in the short form and in the full one.
-    fn new(name: &'static str, promise: &'static str, short: u64, full: u64) -> Self {
+    pub(crate) fn new(name: &'static str, promise: &'static str, short: u64, full: u64) -> Self {
         let variable = |name: &str| std::env::var(name).ok();
         let whole = variable("SIGHTLINE_TORTURE").is_some_and(|size| size == "full");
         let own = variable(&format!("SIGHTLINE_TORTURE_{}", name.to_uppercase())).and_then(|n| n.parse().ok());
@@ -43,11 +44,11 @@ impl Campaign {
     }
 
     /// The random numbers of one run: it can be repeated without those before it.
-    fn random(&self, run: u64) -> SmallRng {
+    pub(crate) fn random(&self, run: u64) -> SmallRng {
         SmallRng::seed_from_u64(self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ run)
     }
 
-    fn count(&mut self, what: impl Into<String>) {
+    pub(crate) fn count(&mut self, what: impl Into<String>) {
         *self.tally.entry(what.into()).or_default() += 1;
     }
 
@@ -55,13 +56,13 @@ impl Campaign {
         self.tally.get(what).copied().unwrap_or(0)
     }
 
-    fn fail(&mut self, run: u64, why: impl std::fmt::Display) {
+    pub(crate) fn fail(&mut self, run: u64, why: impl std::fmt::Display) {
         println!("{}: run {run} FAILED: {why}", self.name);
         self.failures.push(format!("run {run}: {why}"));
     }
 
     /// Says how it went, and fails if anything did.
-    fn end(self) {
+    pub(crate) fn end(self) {
         let line = json!({
             "campaign": self.name,
             "promise": self.promise,
