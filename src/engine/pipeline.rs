@@ -14,7 +14,7 @@ use super::lane::Taken;
 use super::loaded::Loaded;
 use super::models::{Loader, Models};
 use super::outcome::Ended;
-use super::prepare::{Prepared, Ready, ms_since, prepare};
+use super::prepare::{Prepared, Ready, Step, ms_since, prepare};
 use super::queue::Work;
 use crate::config::{DuplicatePolicy, Several};
 use crate::domain::view::ProbeAnswer;
@@ -52,18 +52,35 @@ struct Seen {
     ms: StageTimes,
 }
 
+/// Duplicates that are recorded together at most.
+const DUPLICATES: usize = 256;
+
 /// Takes claims, prepares them, hands them on; ends when the queue is closed.
 pub(super) fn decode(engine: &Arc<Engine>) {
     let hasher = PerceptualHasher::default();
-    while let Some(work) = engine.queue.take() {
+    let mut ended = Vec::new();
+    loop {
+        // Duplicates end here, many under one sync, but none of them waits for the next file to come.
+        let next = if ended.is_empty() { engine.queue.take() } else { engine.queue.take_now() };
+        if next.is_none() || ended.len() >= DUPLICATES {
+            let nothing_left = ended.is_empty();
+            engine.end(std::mem::take(&mut ended));
+            if nothing_left && next.is_none() {
+                return;
+            }
+        }
+        let Some(work) = next else { continue };
         if engine.is_idle() {
             engine.queue.put_back(work, None);
             std::thread::sleep(Duration::from_millis(200));
             continue;
         }
         match prepare(engine, &hasher, work) {
-            Ok(prepared) => {
-                if let Err(prepared) = engine.lane.put_picture(prepared) {
+            Ok(Step::Ended(end)) => ended.push(end),
+            Ok(Step::On(prepared)) => {
+                // It may have to wait for room.
+                engine.end(std::mem::take(&mut ended));
+                if let Err(prepared) = engine.lane.put_picture(*prepared) {
                     engine.queue.put_back(prepared.work, None);
                 }
             }
@@ -197,6 +214,15 @@ enum Known {
 }
 
 impl Engine {
+    /// Whether a file's bytes are known and the policy is to do no more about it.
+    pub(super) fn is_plain_duplicate(&self, image: ImageId, work: &Work) -> bool {
+        let mode = &work.claim.facts.mode;
+        self.config.intake.exact_duplicates == DuplicatePolicy::Skip
+            && !work.claim.released
+            && *mode != Mode::Unlabelled
+            && matches!(self.known(image, mode), Ok(Known::Before))
+    }
+
     fn known(&self, image: ImageId, mode: &Mode) -> Result<Known, EngineError> {
         let Some(record) = self.store.image(&image).map_err(EngineError::failed)? else { return Ok(Known::New) };
         let Mode::Enroll(label) = mode else { return Ok(Known::Before) };

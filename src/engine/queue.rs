@@ -37,6 +37,18 @@ struct Inside {
     closed: bool,
 }
 
+impl Inside {
+    /// The oldest that may be worked on.
+    fn ready(&self, now: Instant) -> Option<ItemId> {
+        let may = |when| match when {
+            When::Now => true,
+            When::At(at) => at <= now,
+            When::Parked => false,
+        };
+        self.waiting.iter().find(|(_, waiting)| may(waiting.when)).map(|(id, _)| id.clone())
+    }
+}
+
 /// The queue in memory. `capacity` bounds what waits; beyond it, files stay in their folders.
 pub(super) struct Queue {
     inside: Mutex<Inside>,
@@ -86,16 +98,8 @@ impl Queue {
                 return None;
             }
             let now = Instant::now();
-            let may = |when| match when {
-                When::Now => true,
-                When::At(at) => at <= now,
-                When::Parked => false,
-            };
-            let ready = inside.waiting.iter().find(|(_, w)| may(w.when)).map(|(id, _)| id.clone());
-            if let Some(waiting) = ready.and_then(|id| inside.waiting.remove(&id)) {
-                let work = waiting.work;
-                inside.working.insert(work.claim.facts.item.clone(), work.clone());
-                self.changed.notify_all();
+            let ready = inside.ready(now);
+            if let Some(work) = ready.and_then(|id| self.start(&mut inside, &id)) {
                 return Some(work);
             }
             let at = |when| if let When::At(at) = when { Some(at.saturating_duration_since(now)) } else { None };
@@ -103,6 +107,20 @@ impl Queue {
             let pause = next.unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(1));
             inside = self.changed.wait_timeout(inside, pause).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Takes the oldest that may be worked on, if there is one at this moment.
+    pub(super) fn take_now(&self) -> Option<Work> {
+        let mut inside = self.lock();
+        let ready = inside.ready(Instant::now()).filter(|_| !inside.closed)?;
+        self.start(&mut inside, &ready)
+    }
+
+    fn start(&self, inside: &mut Inside, item: &ItemId) -> Option<Work> {
+        let work = inside.waiting.remove(item)?.work;
+        inside.working.insert(item.clone(), work.clone());
+        self.changed.notify_all();
+        Some(work)
     }
 
     /// Puts work back: it was abandoned, or it failed and is tried again after a pause.

@@ -15,6 +15,9 @@ use super::claim::{Claim, Claims};
 use super::scan::{Scanner, is_network};
 use crate::config::{Intake, Watch, WatchBackend};
 
+/// Files that are claimed together.
+const BATCH: usize = 256;
+
 /// What the watcher tells the engine.
 #[derive(Debug)]
 pub enum Notice {
@@ -141,20 +144,23 @@ impl Looker {
             for (path, why) in found.passed_over {
                 self.say(path, why);
             }
-            for candidate in found.complete {
+            for candidates in found.complete.chunks(BATCH) {
                 if !(self.room)() {
                     unsettled += 1;
                     break;
                 }
-                match self.claims.take(&candidate) {
-                    Ok(claim) => {
-                        if !(self.notice)(Notice::Claimed(Box::new(claim))) {
-                            return None;
+                for (candidate, claimed) in candidates.iter().zip(self.claims.take_all(candidates)) {
+                    match claimed {
+                        Ok(claim) => {
+                            // Those that are claimed by now wait in the queue's folder for the next start.
+                            if !(self.notice)(Notice::Claimed(Box::new(claim))) {
+                                return None;
+                            }
                         }
+                        // Gone: its owner took it back, or another look was faster.
+                        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {}
+                        Err(error) => self.say(candidate.path.clone(), error.to_string()),
                     }
-                    // Gone: its owner took it back, or another look was faster.
-                    Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(error) => self.say(candidate.path, error.to_string()),
                 }
             }
         }
