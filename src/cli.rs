@@ -13,7 +13,9 @@ mod journal;
 mod models;
 mod openmp;
 mod output;
+mod pictures;
 mod queue;
+mod save;
 mod see;
 mod serve;
 mod session;
@@ -136,8 +138,25 @@ pub fn run(arguments: Arguments) -> Ended {
     }
 }
 
+/// Reads the command line.
+///
+/// # Errors
+/// The exit code, once the help, the version or what is wrong has been printed.
+pub fn parse() -> Result<Arguments, u8> {
+    <Arguments as clap::Parser>::try_parse().map_err(|error| {
+        if error.use_stderr() && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            // It quotes what was typed, which may hold anything.
+            let text = error.to_string();
+            output::tell(text.trim_end().trim_start_matches("error: "));
+        } else {
+            // Help for a reader that has gone is help for nobody.
+            drop(error.print());
+        }
+        u8::try_from(error.exit_code()).unwrap_or(2)
+    })
+}
+
 /// Prints an error for people, on stderr.
-#[allow(clippy::print_stderr, reason = "this is where errors reach people")]
 pub fn complain(error: &CliError) {
-    eprintln!("sightline: {error}");
+    output::tell(&error.to_string());
 }

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use sightline::cli::{self, Arguments};
+use sightline::cli;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match cli::parse() {
+        Ok(arguments) => arguments,
+        Err(code) => return ExitCode::from(code),
+    };
     cli::spin_briefly();
     match cli::run(arguments) {
         Ok(outcome) => ExitCode::from(outcome.code()),

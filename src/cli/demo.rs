@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::arguments::Demo;
 use super::output::Out;
-use super::serve::{log_to_files, run_console};
+use super::serve::{log_to_files, needs_terminal, run_console};
 use super::session::{Own, Session};
 use super::{CliError, Ended, Outcome};
 use crate::config::{Config, documented_yaml};
@@ -27,6 +27,9 @@ const PICTURES: u32 = 2;
 
 /// Makes the workspace, lets packs arrive, and shows or sums up what becomes of them.
 pub(super) fn run(out: &mut Out, demo: &Demo) -> Ended {
+    if !demo.headless {
+        needs_terminal()?;
+    }
     let (workspace, temporary) = match &demo.dir {
         Some(dir) => (std::path::absolute(dir).map_err(CliError::failed)?, None),
         None => {

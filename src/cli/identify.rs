@@ -6,33 +6,34 @@ use serde_json::{Value, json};
 
 use super::arguments::Identify;
 use super::output::Out;
-use super::see::files;
+use super::pictures::Found;
 use super::session::{Own, Session};
-use super::{CliError, Ended, Outcome};
+use super::{CliError, Ended, Outcome, pictures};
 use crate::domain::view::{Identified, ProbeAnswer};
 use crate::domain::{Decision, RawPath};
 
 /// `identify IMAGE…`: a line for each object, or one where nothing was seen.
 pub(super) fn run(out: &mut Out, workspace: &Path, arguments: &Identify) -> Ended {
+    let found = pictures::find(&arguments.images)?;
     let session = Session::open(workspace, Own::Answers)?;
-    let ended = run_by(out, &session, arguments);
+    let ended = run_by(out, &session, found);
     session.close();
     ended
 }
 
-fn run_by(out: &mut Out, session: &Session, arguments: &Identify) -> Ended {
-    let (mut abstained, mut failed) = (false, None);
-    for path in files(&arguments.images)? {
+fn run_by(out: &mut Out, session: &Session, found: Found) -> Ended {
+    let (mut abstained, mut failed) = (false, (found.unread > 0).then_some(Outcome::NotOk));
+    for path in found.files {
         let image = RawPath(path.clone());
-        let asked = match std::fs::read(&path) {
+        let asked = match pictures::read(&path, session.config.intake.max_file_bytes) {
             Ok(bytes) => session.ask(session.client.post_bytes::<Identified>("/v1/identify", bytes)),
-            Err(error) => Err(CliError::Failed(error.to_string())),
+            Err(error) => Err(CliError::Usage(error)),
         };
         let identified = match asked {
             Ok(identified) => identified,
             // A picture that is refused is no reason to leave the others unanswered; a missing model is.
             Err(CliError::Usage(why)) => {
-                super::complain(&CliError::Failed(format!("{image}: {why}")));
+                pictures::complain(&path, &why);
                 failed = Some(Outcome::NotOk);
                 continue;
             }

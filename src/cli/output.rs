@@ -38,6 +38,15 @@ impl Out {
     }
 }
 
+/// Says something on stderr, after the program's name: whatever is in it made safe to show, our own line breaks kept.
+/// Where nothing can be said (a full device, a closed pipe), nothing is: the exit code stays that of the command.
+pub(super) fn tell(text: &str) {
+    let lines: Vec<String> = text.split('\n').map(display_safe).collect();
+    // In one piece: other threads and processes may write there, too.
+    let text = format!("sightline: {}\n", lines.join("\n"));
+    drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
 /// A time in the local zone.
 pub(super) fn when(ms: i64) -> String {
     chrono::DateTime::from_timestamp_millis(ms).map_or_else(

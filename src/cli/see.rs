@@ -1,13 +1,14 @@
 //! `see` and `embed`: the models on pictures, without a workspace's engine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use super::arguments::{Embed, See};
 use super::output::Out;
-use super::{CliError, Ended, Outcome};
+use super::save::Album;
+use super::{CliError, Ended, Outcome, pictures};
 use crate::archive::image_id;
 use crate::config::Config;
 use crate::domain::{Detection, Embedding, ImageId, RawPath};
@@ -42,46 +43,29 @@ struct Times {
     embed: f32,
 }
 
-/// Every file named, and every file in a folder named, in order.
-pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
-    let mut files = Vec::new();
-    for path in paths {
-        let meta = std::fs::metadata(path)
-            .map_err(|error| CliError::NotFound(format!("{}: {error}", RawPath(path.clone()))))?;
-        if !meta.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let entries =
-            std::fs::read_dir(path).map_err(|error| CliError::Failed(format!("{}: {error}", RawPath(path.clone()))))?;
-        let mut below: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        below.sort();
-        for path in below {
-            if path.is_dir() { files.extend(self::files(&[path])?) } else { files.push(path) }
-        }
-    }
-    Ok(files)
-}
-
 fn ms(since: Instant) -> f32 {
     since.elapsed().as_secs_f32() * 1000.0
 }
 
-fn read(path: &Path, limits: &Limits) -> Result<(ImageId, Clean), String> {
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    let clean = clean(&bytes, limits).map_err(|reject| reject.to_string())?;
-    Ok((image_id(&bytes), clean))
-}
-
-/// Says what is wrong with one picture and goes on with the next.
-#[allow(clippy::print_stderr, reason = "errors go to stderr")]
-fn complain(path: &Path, error: &str) {
-    eprintln!("sightline: {}: {error}", RawPath(path.to_owned()));
+/// Reads and decodes a picture; says what is wrong with one that cannot be had.
+fn read(path: &Path, most: u64, limits: &Limits) -> Option<(ImageId, Clean)> {
+    let read = pictures::read(path, most).and_then(|bytes| {
+        let clean = clean(&bytes, limits).map_err(|reject| reject.to_string())?;
+        Ok((image_id(&bytes), clean))
+    });
+    read.inspect_err(|error| pictures::complain(path, error)).ok()
 }
 
 /// `see IMAGE…`
 pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
     let config = Config::load(workspace)?;
+    if arguments.imgsz == 0 || !arguments.imgsz.is_multiple_of(32) {
+        return Err(CliError::Usage(format!(
+            "--imgsz {}: the network's input is a multiple of 32, such as 640",
+            arguments.imgsz
+        )));
+    }
+    let listed = pictures::find(&arguments.images)?;
     let options = DetectOptions {
         confidence: f64::from(arguments.conf),
         iou: f64::from(arguments.iou),
@@ -97,16 +81,14 @@ pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
         None => None,
     };
     let limits = Limits { min_side: 1, min_contrast: 0.0, ..Limits::from(&config.intake) };
-    let (mut good, mut found) = (true, false);
-    for path in files(&arguments.images)? {
+    let mut album = arguments.save.as_deref().map(Album::new);
+    let (mut good, mut found) = (listed.unread == 0, false);
+    for path in listed.files {
         let began = Instant::now();
-        let (sha256, Clean { image, orientation, .. }) = match read(&path, &limits) {
-            Ok(read) => read,
-            Err(error) => {
-                complain(&path, &error);
-                good = false;
-                continue;
-            }
+        let Some((sha256, Clean { image, orientation, .. })) = read(&path, config.intake.max_file_bytes, &limits)
+        else {
+            good = false;
+            continue;
         };
         let mut times = Times { decode: ms(began), ..Times::default() };
         let began = Instant::now();
@@ -116,8 +98,12 @@ pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
         })?;
         let detections = detections.into_iter().next().unwrap_or_default();
         times.detect = ms(began);
-        if let Some(dir) = &arguments.save {
-            save(&path, dir, &draw::annotate(&image, &detections))?;
+        if let Some(album) = &mut album
+            && let Err(error) = album.save(&path, &sha256, &draw::annotate(&image, &detections))
+        {
+            // What was seen is told all the same.
+            pictures::complain(&path, &error);
+            good = false;
         }
         let began = Instant::now();
         let embeddings: Vec<Option<Embedding>> = match &embedder {
@@ -169,24 +155,6 @@ fn describe(out: &mut Out, seen: &Seen) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Writes an annotated picture beside others of the same name without overwriting one of this run's.
-fn save(path: &Path, dir: &Path, picture: &image::RgbImage) -> Result<(), CliError> {
-    std::fs::create_dir_all(dir)
-        .map_err(|error| CliError::Failed(format!("cannot make {}: {error}", dir.display())))?;
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    // Two folders may hold pictures of one name.
-    if let Some(parent) = path.parent().and_then(Path::file_name) {
-        name = parent.to_owned();
-        name.push("-");
-        name.push(path.file_stem().unwrap_or_default());
-    }
-    name.push(".jpg");
-    let to = dir.join(name);
-    picture
-        .save_with_format(&to, image::ImageFormat::Jpeg)
-        .map_err(|error| CliError::Failed(format!("cannot write {}: {error}", RawPath(to))))
-}
-
 /// `embed IMAGE… --embed W`
 pub(super) fn embed(out: &mut Out, workspace: &Path, arguments: &Embed) -> Ended {
     #[derive(Serialize)]
@@ -198,20 +166,17 @@ pub(super) fn embed(out: &mut Out, workspace: &Path, arguments: &Embed) -> Ended
         embedding: Embedding,
     }
     let config = Config::load(workspace)?;
+    let listed = pictures::find(&arguments.images)?;
     let policy = crop_policy(&config.crop);
     let runtime = runtime(&config).map_err(CliError::failed)?;
     let weights = arguments.embed.as_ref().unwrap_or(&config.models.embedder);
     let embedder = vision::Embedder::load(weights, policy, runtime).map_err(CliError::failed)?;
     let limits = Limits { min_side: 1, min_contrast: 0.0, ..Limits::from(&config.intake) };
-    let mut good = true;
-    for path in files(&arguments.images)? {
-        let (sha256, Clean { image, .. }) = match read(&path, &limits) {
-            Ok(read) => read,
-            Err(error) => {
-                complain(&path, &error);
-                good = false;
-                continue;
-            }
+    let mut good = listed.unread == 0;
+    for path in listed.files {
+        let Some((sha256, Clean { image, .. })) = read(&path, config.intake.max_file_bytes, &limits) else {
+            good = false;
+            continue;
         };
         let vectors = embedder.embed(&[vision::dino::fit(&image, &policy)]).map_err(CliError::failed)?;
         for embedding in vectors {

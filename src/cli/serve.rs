@@ -6,6 +6,7 @@ use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::Serve;
+use super::output::tell;
 use super::session::{Own, Session};
 use super::{CliError, Ended, Outcome};
 use crate::config::Config;
@@ -60,14 +61,13 @@ pub(super) fn serve(workspace: &Path, arguments: &Serve) -> Ended {
     Ok(Outcome::Done)
 }
 
-#[allow(clippy::print_stderr, reason = "what a person who starts a server wants to see")]
 fn say(session: &Session) {
-    eprintln!("sightline: serving {} on {}", session.config.workspace.display(), session.config.socket().display());
+    tell(&format!("serving {} on {}", session.config.workspace.display(), session.config.socket().display()));
     if let Some(address) = session.address() {
-        eprintln!("sightline: answering programs on http://{address}");
+        tell(&format!("answering programs on http://{address}"));
     }
     for watch in &session.config.watch {
-        eprintln!("sightline: watching {}", watch.path.display());
+        tell(&format!("watching {}", watch.path.display()));
     }
 }
 
@@ -84,11 +84,20 @@ async fn stop_signal() -> Result<(), CliError> {
     Ok(())
 }
 
+/// Refuses to open a console where there is no terminal, before anything is written or started.
+pub(super) fn needs_terminal() -> Result<(), CliError> {
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        return Ok(());
+    }
+    Err(CliError::Usage(
+        "the console needs a terminal; without one, use `sightline serve` and the other commands (`sightline --help`)"
+            .into(),
+    ))
+}
+
 /// Opens the console; starts an engine in this process if none is running.
 pub(super) fn console(workspace: &Path) -> Ended {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return Err(CliError::Usage("the console needs a terminal; without one, use `sightline serve` and the other commands (`sightline --help`)".into()));
-    }
+    needs_terminal()?;
     let config = Config::load(workspace)?;
     let _logs = log_to_files(&config)?;
     let session = Session::with(config, Own::Watches, None)?;

@@ -39,6 +39,8 @@ pub(super) enum Purpose {
     },
     /// The engine stops with the console.
     Quit,
+    /// The engine stands still with the console.
+    Suspend,
     /// Ask the gallery about a picture file.
     Probe,
     /// Prove the journal.
@@ -98,6 +100,9 @@ pub(super) struct Dialog {
 }
 
 impl Dialog {
+    /// The buttons below the fields, from the left.
+    pub(super) const BUTTONS: [Focus; 2] = [Focus::Confirm, Focus::Cancel];
+
     /// A dialog about something, under an intent's id.
     pub(super) fn open(purpose: Purpose, intent: String) -> Self {
         let field = |name: &str, rule| Field { name: name.to_owned(), input: Input::default(), rule };
@@ -111,9 +116,9 @@ impl Dialog {
             Purpose::Discard { .. } => vec![reason(), typed("discard")],
             Purpose::Relabel { .. } => vec![field("new label", Rule::Label), reason()],
             Purpose::Remove { from, .. } => vec![reason(), typed(from.as_str())],
-            Purpose::Quit => Vec::new(),
+            Purpose::Quit | Purpose::Suspend => Vec::new(),
             Purpose::Probe => vec![field("picture file", Rule::Needed)],
-            Purpose::Verify => vec![field("public key that must have signed, hex (optional)", Rule::Optional)],
+            Purpose::Verify => vec![field("public key NAME+ID+BASE64 (optional)", Rule::Optional)],
         };
         // A question that changes nothing may start in its field.
         let focus = match purpose {
@@ -126,6 +131,15 @@ impl Dialog {
     /// Whether confirming changes nothing anywhere.
     pub(super) fn is_harmless(&self) -> bool {
         matches!(self.purpose, Purpose::Probe | Purpose::Verify)
+    }
+
+    /// Whether it only asks yes or no: nothing is filled in, and `y` is yes.
+    pub(super) fn is_question(&self) -> bool {
+        matches!(self.purpose, Purpose::Quit | Purpose::Suspend)
+    }
+
+    fn is_opened_by(&self, letter: char) -> bool {
+        matches!((&self.purpose, letter), (Purpose::Quit, 'c') | (Purpose::Suspend, 'z'))
     }
 
     /// The text of a field, trimmed; empty where there is none.
@@ -146,9 +160,16 @@ impl Dialog {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match (key.code, self.focus) {
             (KeyCode::Esc, _) => return Pressed::Cancel,
+            // The key that opened the dialog, again: whoever presses it means to go, so it cancels nothing. It may
+            // also be held down, so it confirms nothing either: that takes another key.
+            (KeyCode::Char(letter), _) if control && self.is_opened_by(letter) => {
+                self.focus = Focus::Confirm;
+                self.problem = Some("Enter confirms, Esc goes back".into());
+            }
+            (KeyCode::Char('y'), _) if self.is_question() && !control => return Pressed::Confirm,
             (KeyCode::Char('c'), _) if control => return Pressed::Cancel,
             (KeyCode::Tab | KeyCode::Down, _) => self.step(1),
-            (KeyCode::BackTab | KeyCode::Up, _) => self.step(self.places() - 1),
+            (KeyCode::BackTab | KeyCode::Up, _) => self.step(self.order().len() - 1),
             (KeyCode::Left | KeyCode::Right, Focus::Cancel | Focus::Confirm) => {
                 self.focus = if self.focus == Focus::Cancel { Focus::Confirm } else { Focus::Cancel };
             }
@@ -189,22 +210,16 @@ impl Dialog {
         }
     }
 
-    fn places(&self) -> usize {
-        self.fields.len() + 2
+    /// Where the focus can be, in the order of the screen.
+    fn order(&self) -> Vec<Focus> {
+        (0..self.fields.len()).map(Focus::Field).chain(Self::BUTTONS).collect()
     }
 
-    /// Moves the focus: Cancel, the fields, Confirm, and around.
+    /// Moves the focus as things stand on the screen: the fields, Confirm, Cancel, and around.
     fn step(&mut self, by: usize) {
-        let place = match self.focus {
-            Focus::Cancel => 0,
-            Focus::Field(field) => field + 1,
-            Focus::Confirm => self.places() - 1,
-        };
-        self.focus = match (place + by) % self.places() {
-            0 => Focus::Cancel,
-            place if place + 1 == self.places() => Focus::Confirm,
-            place => Focus::Field(place - 1),
-        };
+        let order = self.order();
+        let place = order.iter().position(|focus| *focus == self.focus).unwrap_or(0);
+        self.focus = order[(place + by) % order.len()];
     }
 
     /// What is missing before it can be confirmed.
@@ -258,12 +273,48 @@ mod tests {
         }
     }
 
+    fn question(purpose: Purpose) -> Dialog {
+        let mut dialog = Dialog::open(purpose, "i".into());
+        dialog.shown_at = Some(0);
+        dialog
+    }
+
+    #[test]
+    fn the_key_that_asked_to_leave_neither_cancels_nor_confirms() {
+        for (purpose, letter) in [(Purpose::Quit, 'c'), (Purpose::Suspend, 'z')] {
+            let mut dialog = question(purpose);
+            assert_eq!(dialog.focus, Focus::Cancel);
+            let again = KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
+            for n in 0..200 {
+                assert_eq!(dialog.key(&again, 250 + n * 30), Pressed::Nothing, "{letter} at {n}");
+            }
+            assert_eq!(dialog.focus, Focus::Confirm);
+            assert!(dialog.problem.as_deref().is_some_and(|text| text.contains("Enter confirms")));
+            assert_eq!(press(&mut dialog, KeyCode::Enter, 9000), Pressed::Confirm);
+        }
+        let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        for purpose in [Purpose::Suspend, Purpose::Probe, Purpose::Verify] {
+            assert_eq!(question(purpose).key(&interrupt, 9000), Pressed::Cancel);
+        }
+    }
+
+    #[test]
+    fn y_is_yes_only_where_nothing_is_filled_in() {
+        assert_eq!(press(&mut question(Purpose::Quit), KeyCode::Char('y'), 100), Pressed::Nothing, "typed ahead");
+        assert_eq!(press(&mut question(Purpose::Quit), KeyCode::Char('y'), 400), Pressed::Confirm);
+        assert_eq!(press(&mut question(Purpose::Suspend), KeyCode::Char('y'), 400), Pressed::Confirm);
+        let mut dialog = discard();
+        dialog.shown_at = Some(0);
+        assert_eq!(press(&mut dialog, KeyCode::Char('y'), 400), Pressed::Nothing);
+        assert_eq!(dialog.text(0), "y");
+    }
+
     #[test]
     fn it_is_confirmed_only_with_a_reason_and_the_word() {
         let mut dialog = discard();
         dialog.shown_at = Some(0);
         press(&mut dialog, KeyCode::BackTab, 1000);
-        assert_eq!(dialog.focus, Focus::Confirm);
+        assert_eq!(dialog.focus, Focus::Confirm, "Cancel stands last");
         assert_eq!(press(&mut dialog, KeyCode::Enter, 1000), Pressed::Nothing);
         assert_eq!(dialog.problem.as_deref(), Some("fill in: reason, for the journal"));
         press(&mut dialog, KeyCode::Tab, 1000);

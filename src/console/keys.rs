@@ -156,7 +156,7 @@ pub(super) static BINDINGS: &[Binding] = bindings! {
         Command::Palette, [letter(':')], "palette", "find a command by name";
         Command::Help, [letter('?'), key(KeyCode::F(1))], "help", "this list";
         Command::Repaint, [control('l')], "repaint", "paint the screen again";
-        Command::Suspend, [control('z')], "suspend", "back to the shell; `fg` returns";
+        Command::Suspend, [control('z')], "suspend", "back to the shell, `fg` returns; asks if the engine is its own";
         Command::Quit, [letter('q'), control('c')], "quit", "leave the console";
     }
 };

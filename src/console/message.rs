@@ -94,7 +94,7 @@ pub(super) enum Query {
     Picture(PictureKey),
     /// Reads a file here and asks the gallery about it.
     Identify(PathBuf),
-    /// With the public key that must have signed, hex.
+    /// With the public key that must have signed, as the text of a `key.pub`.
     Verify(Option<String>),
 }
 

@@ -6,7 +6,7 @@ mod input;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub(super) use input::matching;
+pub(super) use input::{elsewhere, matching};
 
 use super::keys::Tab;
 use super::layout;

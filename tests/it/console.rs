@@ -300,7 +300,7 @@ fn an_operator_walks_through_everything() {
     // Leaving asks, because the engine stops too.
     tty.press_until("q", "The engine runs in this console");
     thread::sleep(Duration::from_millis(400));
-    tty.send("\t\r");
+    tty.send("y");
     assert_eq!(tty.ended_within(Duration::from_secs(10)), Some(0));
     assert!(tty.is_restored());
 }
@@ -331,7 +331,12 @@ fn suspending_gives_the_terminal_back_and_resuming_takes_it_again() {
     tty.shows("Files");
     for by_key in [true, false] {
         if by_key {
-            tty.send("\x1a")
+            // The engine is this console's own and would stand still: asked first, and the key itself is no answer.
+            tty.press_until("\x1a", "stands still while it is suspended");
+            thread::sleep(Duration::from_millis(400));
+            tty.press_until("\x1a", "Enter confirms, Esc goes back");
+            assert_ne!(tty.process_state(), 'T');
+            tty.send("\r");
         } else {
             tty.signal("-TSTP")
         }
@@ -375,8 +380,16 @@ fn a_terminal_that_hangs_up_ends_it() {
     tty.hang_up();
     assert_eq!(tty.ended_within(Duration::from_secs(2)), Some(0));
 
-    // A console on somebody else's engine leaves it running, and says when it is lost.
+    // A console on somebody else's engine suspends at once, leaves it running, and says when it is lost.
     let mut tty = Tty::open(dir.path(), 80, 24, &[("NO_COLOR", "1")]);
+    tty.shows(" 4 done");
+    tty.send("\x1a");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while tty.process_state() != 'T' {
+        assert!(Instant::now() < deadline, "{}", tty.text());
+        thread::sleep(Duration::from_millis(10));
+    }
+    tty.signal("-CONT");
     tty.shows(" 4 done");
     tty.press_until("3", "4 turns");
     assert_eq!(tty.pictured_cells(), 0);

@@ -32,7 +32,8 @@ pub(super) fn run(state: &mut State, command: Command) -> Vec<Effect> {
         Command::Back => back(state),
         Command::Filter => {
             let text = match state.tab {
-                Tab::Queue => state.queue.state.map_or_else(String::new, |s| s.name().to_owned()),
+                // The state shown stands before the line; a name is typed anew, not added to.
+                Tab::Queue => String::new(),
                 Tab::Gallery => state.gallery.filter.clone(),
                 Tab::Journal => state.journal.filter.clone(),
                 Tab::Stats => return Vec::new(),
@@ -53,10 +54,16 @@ pub(super) fn run(state: &mut State, command: Command) -> Vec<Effect> {
         Command::Probe => ask(state, Purpose::Probe),
         Command::Verify => ask(state, Purpose::Verify),
         Command::Repaint => vec![Effect::Repaint],
+        Command::Suspend if holds_engine(state) => ask(state, Purpose::Suspend),
         Command::Suspend => vec![Effect::Suspend],
-        Command::Quit if state.own_engine && !matches!(state.link, Link::Lost(_)) => ask(state, Purpose::Quit),
+        Command::Quit if holds_engine(state) => ask(state, Purpose::Quit),
         Command::Quit => vec![Effect::Quit],
     }
+}
+
+/// Whether an engine stops where this console does.
+pub(super) fn holds_engine(state: &State) -> bool {
+    state.own_engine && !matches!(state.link, Link::Lost(_))
 }
 
 fn show(state: &mut State, overlay: Overlay) -> Vec<Effect> {
@@ -256,7 +263,7 @@ pub(super) fn filter(state: &mut State, text: &str) -> Vec<Effect> {
             Some(found) => show_state(state, Some(found)),
             None => {
                 let names = ItemState::ALL.map(ItemState::name).join(", ");
-                state.say(false, format!("no state begins like that; there are {names}, all"));
+                state.say(false, format!("no state begins like `{text}`; there are {names}, all"));
                 return Vec::new();
             }
         },
@@ -393,6 +400,10 @@ pub(super) fn confirm(state: &mut State) -> Vec<Effect> {
             Act::Remove(Intent { intent: id, reason: reason(0), seen, act: Remove { which } })
         }
         Purpose::Quit => return vec![Effect::Quit],
+        Purpose::Suspend => {
+            state.overlay = Overlay::None;
+            return vec![Effect::Suspend];
+        }
         Purpose::Probe => {
             let path = PathBuf::from(dialog.text(0));
             state.gallery.probe = Some(Probe { path: path.clone(), answer: None, picture: None, object: 0 });

@@ -7,8 +7,8 @@ use tui_input::Input;
 use tui_input::backend::crossterm::to_input_request;
 
 use super::commands;
-use crate::console::dialog::Pressed;
-use crate::console::keys::{self, BINDINGS, Binding, Command, Tab};
+use crate::console::dialog::{Pressed, Purpose};
+use crate::console::keys::{self, BINDINGS, Binding, Command, Scope, Tab};
 use crate::console::message::{Effect, Timer};
 use crate::console::state::{Escape, Overlay, State};
 use crate::console::text;
@@ -74,8 +74,8 @@ pub(super) fn escape_alone(state: &mut State) -> Vec<Effect> {
 
 fn press(state: &mut State, key: &KeyEvent, at: u64) -> Vec<Effect> {
     let command = keys::command(key, state.tab);
-    if command == Some(Command::Suspend) {
-        return vec![Effect::Suspend];
+    if command == Some(Command::Suspend) && !matches!(state.overlay, Overlay::Dialog(_)) {
+        return commands::run(state, Command::Suspend);
     }
     if command == Some(Command::Repaint) {
         state.dirty = true;
@@ -87,6 +87,14 @@ fn press(state: &mut State, key: &KeyEvent, at: u64) -> Vec<Effect> {
     let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
     match &mut state.overlay {
         Overlay::None => command.map_or_else(Vec::new, |command| commands::run(state, command)),
+        // What was typed into a dialog is not lost over another one.
+        Overlay::Dialog(dialog) if command == Some(Command::Suspend) && dialog.purpose != Purpose::Suspend => {
+            if !commands::holds_engine(state) {
+                return vec![Effect::Suspend];
+            }
+            state.say(false, "the engine runs in this console: answer or close this first, then suspend");
+            Vec::new()
+        }
         Overlay::Dialog(dialog) => {
             let pressed = dialog.key(key, at);
             state.dirty = true;
@@ -144,11 +152,25 @@ fn page(state: &mut State, command: Option<Command>, key: &KeyEvent) -> Vec<Effe
 
 /// The commands that fit what was typed, the best first.
 pub(in crate::console) fn matching(typed: &str, tab: Tab) -> Vec<&'static Binding> {
+    named(typed, |binding| binding.holds_on(tab) && binding.command != Command::Palette)
+}
+
+/// The commands of other tabs that fit what was typed, each with its tab.
+pub(in crate::console) fn elsewhere(typed: &str, tab: Tab) -> Vec<(Tab, &'static Binding)> {
+    let others = named(typed, |binding| !binding.holds_on(tab));
+    let place = |binding: &'static Binding| match binding.scope {
+        Scope::On(tab) => Some((tab, binding)),
+        Scope::Everywhere => None,
+    };
+    others.into_iter().filter_map(place).collect()
+}
+
+fn named(typed: &str, wanted: impl Fn(&Binding) -> bool) -> Vec<&'static Binding> {
     let mut matcher = Matcher::new(Config::DEFAULT);
     let pattern = Pattern::parse(typed, CaseMatching::Ignore, Normalization::Smart);
     let mut scored: Vec<(u32, &Binding)> = BINDINGS
         .iter()
-        .filter(|binding| binding.holds_on(tab) && binding.command != Command::Palette)
+        .filter(|binding| wanted(binding))
         .filter_map(|binding| {
             let mut buffer = Vec::new();
             let name = nucleo_matcher::Utf32Str::new(binding.name, &mut buffer);
@@ -169,9 +191,11 @@ fn palette(state: &mut State, key: &KeyEvent) -> Vec<Effect> {
         KeyCode::Down | KeyCode::Tab => *chosen = (*chosen + 1).min(last),
         KeyCode::Enter => {
             let command = found.get(*chosen).map(|binding| binding.command);
+            if command.is_none() {
+                return Vec::new();
+            }
             state.overlay = Overlay::None;
             return match command {
-                Some(Command::Suspend) => vec![Effect::Suspend],
                 Some(Command::Repaint) => vec![Effect::Repaint],
                 Some(command) => commands::run(state, command),
                 None => Vec::new(),

@@ -211,6 +211,98 @@ fn leaving_asks_only_where_the_engine_would_stop() {
     assert!(press(&mut state, KeyCode::Enter).contains(&Effect::Quit));
 }
 
+fn control(state: &mut State, letter: char, at: u64) -> Vec<Effect> {
+    update(state, Msg::Key { key: KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL), at })
+}
+
+#[test]
+fn suspending_asks_only_where_the_engine_would_stand_still() {
+    let mut state = console(120, 40);
+    assert_eq!(control(&mut state, 'z', 100), [Effect::Suspend]);
+    state.own_engine = true;
+    assert!(!control(&mut state, 'z', 100).contains(&Effect::Suspend));
+    update(&mut state, Msg::Drawn { at: 1000 });
+    for n in 0..100 {
+        assert!(control(&mut state, 'z', 1000 + n * 30).is_empty(), "a key held down");
+    }
+    assert!(key(&mut state, KeyCode::Enter, 9000).contains(&Effect::Suspend));
+    assert!(matches!(state.overlay, Overlay::None), "and the console is as before when it comes back");
+    // By name, too; and Cancel has the focus.
+    press(&mut state, KeyCode::Char(':'));
+    type_in(&mut state, "suspend");
+    assert!(!press(&mut state, KeyCode::Enter).contains(&Effect::Suspend));
+    update(&mut state, Msg::Drawn { at: 1_000_000 });
+    assert!(!press(&mut state, KeyCode::Enter).contains(&Effect::Suspend));
+    assert!(matches!(state.overlay, Overlay::None));
+    // An engine that is lost already is no reason to stay.
+    update(&mut state, Msg::Lost("gone".into()));
+    assert_eq!(control(&mut state, 'z', 2_000_000), [Effect::Suspend]);
+}
+
+#[test]
+fn suspending_over_a_dialog_loses_nothing_typed() {
+    let mut state = at_quarantined();
+    state.own_engine = true;
+    press(&mut state, KeyCode::Char('D'));
+    update(&mut state, Msg::Drawn { at: 1_000_000 });
+    type_in(&mut state, "blurred");
+    assert_eq!(control(&mut state, 'z', 9_000_000), []);
+    let Overlay::Dialog(dialog) = &state.overlay else { panic!("the dialog stays") };
+    assert_eq!(dialog.text(0), "blurred");
+    assert!(state.notice.as_ref().unwrap().text.contains("then suspend"));
+    state.own_engine = false;
+    assert_eq!(control(&mut state, 'z', 9_000_000), [Effect::Suspend]);
+}
+
+#[test]
+fn a_second_interrupt_does_not_keep_the_operator_here() {
+    let mut state = console(120, 40);
+    state.own_engine = true;
+    control(&mut state, 'c', 100);
+    update(&mut state, Msg::Drawn { at: 1000 });
+    for n in 0..100 {
+        assert!(control(&mut state, 'c', 1000 + n * 30).is_empty(), "a key held down");
+    }
+    assert!(key(&mut state, KeyCode::Enter, 9000).contains(&Effect::Quit));
+    let mut state = console(120, 40);
+    state.own_engine = true;
+    press(&mut state, KeyCode::Char('q'));
+    update(&mut state, Msg::Drawn { at: 1_000_000 });
+    assert!(press(&mut state, KeyCode::Char('y')).contains(&Effect::Quit), "q y leaves");
+}
+
+#[test]
+fn a_state_is_typed_anew_and_an_unknown_one_says_what_is_allowed() {
+    let mut state = console(120, 40);
+    for name in ["quarantined", "failed"] {
+        press(&mut state, KeyCode::Char('/'));
+        type_in(&mut state, name);
+        press(&mut state, KeyCode::Enter);
+        assert_eq!(state.queue.state.map(ItemState::name), Some(name));
+    }
+    press(&mut state, KeyCode::Char('/'));
+    type_in(&mut state, "nonsense");
+    press(&mut state, KeyCode::Enter);
+    let said = &state.notice.as_ref().unwrap().text;
+    assert!(said.contains("`nonsense`") && ItemState::ALL.iter().all(|s| said.contains(s.name())), "{said}");
+    assert_eq!(state.queue.state, Some(ItemState::Failed));
+}
+
+#[test]
+fn the_palette_says_where_a_command_is_that_is_not_here() {
+    use super::elsewhere;
+    use crate::console::keys::{Command, Tab};
+    let places = |typed| elsewhere(typed, Tab::Journal).iter().map(|(tab, b)| (*tab, b.command)).collect::<Vec<_>>();
+    assert_eq!(places("disc"), [(Tab::Queue, Command::Discard)]);
+    assert!(places("xyzzy").is_empty());
+    let mut state = console(120, 40);
+    press(&mut state, KeyCode::Char('4'));
+    press(&mut state, KeyCode::Char(':'));
+    type_in(&mut state, "disc");
+    assert_eq!(press(&mut state, KeyCode::Enter), []);
+    assert!(matches!(state.overlay, Overlay::Palette(..)), "nothing was chosen, so it stays");
+}
+
 #[test]
 fn pasted_text_is_never_a_row_of_commands() {
     let mut state = at_quarantined();

@@ -8,11 +8,11 @@ use tui_input::Input;
 
 use super::{paint, put, rows};
 use crate::console::dialog::{Dialog, Focus, Purpose};
-use crate::console::keys::Tab;
+use crate::console::keys::{Binding, Tab};
 use crate::console::layout;
 use crate::console::state::State;
 use crate::console::text::{cut, fit, wrap};
-use crate::console::update::matching;
+use crate::console::update::{elsewhere, matching};
 use crate::domain::display_safe;
 use crate::domain::view::Which;
 
@@ -55,24 +55,25 @@ fn window(state: &State, buffer: &mut Buffer, area: Rect, width: u16, height: u1
 
 pub(super) fn filter(state: &State, buffer: &mut Buffer, area: Rect, input: &Input) -> Cursor {
     let area = area.intersection(buffer.area);
-    // What is wrong with the line stands beside it.
-    let (line, problem) = match &state.notice {
-        Some(notice) => {
-            let (line, rest) = layout::left(area, area.width / 2);
-            (line, Some((rest, &notice.text)))
+    // What is wrong with the line stands above it, whole.
+    if let Some(notice) = &state.notice {
+        let lines = wrap(&display_safe(&notice.text), usize::from(area.width).saturating_sub(2));
+        let rows = u16::try_from(lines.len()).unwrap_or(u16::MAX).min(area.y.saturating_sub(buffer.area.y));
+        let above = Rect { y: area.y - rows, height: rows, ..area };
+        Clear.render(above, buffer);
+        for (row, line) in lines.into_iter().enumerate() {
+            put(buffer, above, row, Span::styled(format!(" {line}"), state.theme.bad));
         }
-        None => (area, None),
-    };
-    Clear.render(area, buffer);
-    if let Some((place, text)) = problem {
-        put(buffer, place, 0, Span::styled(cut(&display_safe(text), place.width.into()), state.theme.bad));
     }
-    let name = match state.tab {
-        Tab::Queue => " state: ",
-        Tab::Gallery => " labels with: ",
-        Tab::Journal | Tab::Stats => " / ",
+    Clear.render(area, buffer);
+    let name = match (state.tab, state.queue.state) {
+        (Tab::Queue, Some(now)) if area.width >= 60 => format!(" state, now {} (empty is all): ", now.name()),
+        (Tab::Queue, Some(now)) => format!(" now {}: ", now.name()),
+        (Tab::Queue, None) => " state: ".into(),
+        (Tab::Gallery, _) => " labels with: ".into(),
+        (Tab::Journal | Tab::Stats, _) => " / ".into(),
     };
-    field(state, buffer, line, 0, name, input)
+    field(state, buffer, area, 0, &name, input)
 }
 
 pub(super) fn palette(state: &State, buffer: &mut Buffer, area: Rect, input: &Input, chosen: usize) -> Cursor {
@@ -82,6 +83,18 @@ pub(super) fn palette(state: &State, buffer: &mut Buffer, area: Rect, input: &In
     let found = matching(input.value(), state.tab);
     let first = chosen.saturating_sub(usize::from(below.height).saturating_sub(1));
     let width = usize::from(below.width);
+    if found.is_empty() {
+        let others = elsewhere(input.value(), state.tab);
+        let lines = if others.is_empty() {
+            wrap("no command has such a name; Esc closes", width)
+        } else {
+            let said = |(tab, binding): &(Tab, &Binding)| format!("{}: on the {} tab", binding.name, tab.title());
+            others.iter().flat_map(|other| wrap(&said(other), width)).collect()
+        };
+        for (row, line) in lines.into_iter().enumerate() {
+            put(buffer, below, row, Span::styled(line, state.theme.warn));
+        }
+    }
     for (row, binding, selected) in rows(&found, first, below.height, Some(chosen)) {
         let keys = binding.keys();
         put(buffer, below, row, format!("{} {keys:>12}", fit(binding.name, width.saturating_sub(13))));
@@ -99,6 +112,7 @@ fn title(purpose: &Purpose) -> &'static str {
         Purpose::Relabel { .. } => "Relabel",
         Purpose::Remove { .. } => "Remove",
         Purpose::Quit => "Quit",
+        Purpose::Suspend => "Suspend",
         Purpose::Probe => "Identify",
         Purpose::Verify => "Verify",
     }
@@ -135,9 +149,19 @@ fn question(purpose: &Purpose) -> Vec<String> {
             "The engine runs in this console and stops with it.".into(),
             "Files that wait stay in the queue; `sightline serve` runs an engine without a console.".into(),
         ],
+        Purpose::Suspend => vec![
+            "The engine runs in this console and stands still while it is suspended: nothing is watched, and other \
+             commands wait in vain until `fg`."
+                .into(),
+            "`sightline serve` runs an engine without a console.".into(),
+        ],
         Purpose::Probe => vec!["Ask the gallery about a picture. Nothing is recorded.".into()],
         Purpose::Verify => {
-            vec!["Prove every entry up to the last checkpoint, with a key from a copy kept elsewhere if given.".into()]
+            vec![
+                "Prove every entry up to the last checkpoint. With the text of a key.pub that was kept elsewhere, also \
+                 that this key signed it."
+                    .into(),
+            ]
         }
     }
 }
@@ -171,11 +195,11 @@ pub(super) fn draw(state: &State, buffer: &mut Buffer, area: Rect, dialog: &Dial
         put(buffer, inside, row, Span::styled(line, theme.bad));
         row += 1;
     }
-    put(buffer, inside, usize::from(inside.height).saturating_sub(1), buttons(state, dialog));
+    put(buffer, inside, usize::from(inside.height).saturating_sub(1), buttons(state, dialog, inside.width));
     cursor
 }
 
-fn buttons(state: &State, dialog: &Dialog) -> Line<'static> {
+fn buttons(state: &State, dialog: &Dialog, width: u16) -> Line<'static> {
     let theme = &state.theme;
     if dialog.sending {
         return Line::styled("asking the engine…", theme.warn);
@@ -188,11 +212,19 @@ fn buttons(state: &State, dialog: &Dialog) -> Line<'static> {
         Purpose::Probe => "Ask",
         _ => title(&dialog.purpose),
     };
-    let hint = "   Tab moves, Enter presses";
-    Line::from(vec![
-        button("Cancel", Focus::Cancel),
-        Span::raw("  "),
-        button(confirm, Focus::Confirm),
-        Span::styled(hint, theme.dim),
-    ])
+    let mut line = Line::default();
+    for focus in Dialog::BUTTONS {
+        line.push_span(button(if focus == Focus::Confirm { confirm } else { "Cancel" }, focus));
+        line.push_span(Span::raw("  "));
+    }
+    let hints: &[&str] = if dialog.is_question() {
+        &[" y yes, Esc no", " y / Esc"]
+    } else {
+        &[" Tab moves, Enter presses", " Tab, Enter"]
+    };
+    let room = usize::from(width).saturating_sub(line.width());
+    if let Some(hint) = hints.iter().find(|hint| hint.len() <= room) {
+        line.push_span(Span::styled(*hint, theme.dim));
+    }
+    line
 }

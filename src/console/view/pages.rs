@@ -12,11 +12,18 @@ use crate::console::state::State;
 use crate::console::text::{fit, wrap};
 use crate::domain::display_safe;
 
+/// Columns of a page at most.
+const WIDTH: u16 = 100;
+/// Columns of the keys in the help.
+const KEYS: usize = 17;
+
 /// Draws lines over an area, scrolled.
 pub(super) fn draw(state: &State, buffer: &mut Buffer, area: Rect, title: &str, lines: &[Line<'_>], scroll: usize) {
-    let area = layout::centred(area, 100, area.height).intersection(buffer.area);
+    let area = layout::centred(area, WIDTH, area.height).intersection(buffer.area);
     Clear.render(area, buffer);
-    let inside = pane(state, buffer, area, &format!("{title} (Esc closes)"), true);
+    let is_whole = lines.len() < usize::from(area.height);
+    let how = if is_whole { "Esc closes" } else { "j k scroll, Esc closes" };
+    let inside = pane(state, buffer, area, &format!("{title} ({how})"), true);
     for (row, line) in lines.iter().skip(scroll).take(inside.height.into()).enumerate() {
         put(buffer, inside, row, line.clone());
     }
@@ -38,10 +45,23 @@ pub(super) fn help(state: &State) -> Vec<Line<'static>> {
         };
         lines.push(Line::styled(title, state.theme.accent));
         for binding in bindings {
-            lines.push(Line::from(vec![
-                Span::styled(format!("  {}", fit(&binding.keys(), 15)), state.theme.text),
-                Span::styled(binding.help, state.theme.dim),
-            ]));
+            let width = usize::from(state.size.0.min(WIDTH));
+            // Beside the keys if there is room to read it, else below them.
+            let beside = width >= KEYS + 20;
+            let indent = if beside { KEYS } else { 4 };
+            let keys = if beside { fit(&binding.keys(), KEYS - 2) } else { binding.keys() };
+            let mut keys = vec![Span::styled(format!("  {keys}"), state.theme.text)];
+            if !beside {
+                lines.push(Line::from(std::mem::take(&mut keys)));
+            }
+            for words in wrap(binding.help, width.saturating_sub(indent)) {
+                let mut line = std::mem::take(&mut keys);
+                if line.is_empty() {
+                    line.push(Span::raw(" ".repeat(indent)));
+                }
+                line.push(Span::styled(words, state.theme.dim));
+                lines.push(Line::from(line));
+            }
         }
     }
     lines
@@ -49,7 +69,7 @@ pub(super) fn help(state: &State) -> Vec<Line<'static>> {
 
 /// What stopped the engine, then every warning in full.
 pub(super) fn warnings(state: &State) -> Vec<Line<'static>> {
-    let width = usize::from(state.size.0.min(100)).saturating_sub(2);
+    let width = usize::from(state.size.0.min(WIDTH)).saturating_sub(2);
     let mut lines = Vec::new();
     let halted = state.status.as_ref().and_then(|status| status.halted.as_deref());
     let halted = halted.map(|text| (text, state.theme.bad));

@@ -34,22 +34,7 @@ fn state_style(state: &State, of: ItemState) -> Style {
 
 fn head(state: &State, buffer: &mut Buffer, area: Rect) {
     let theme = &state.theme;
-    let mut line = vec![Span::raw(" ")];
-    for (of, number) in state.counts.iter().flat_map(|c| {
-        [
-            (ItemState::Waiting, c.waiting),
-            (ItemState::Working, c.working),
-            (ItemState::Done, c.done),
-            (ItemState::Duplicate, c.duplicate),
-            (ItemState::Quarantined, c.quarantined),
-            (ItemState::Failed, c.failed),
-        ]
-    }) {
-        line.push(Span::styled(count(number), if number > 0 { state_style(state, of) } else { theme.dim }));
-        let gap = if area.width >= 90 { "   " } else { "  " };
-        line.push(Span::styled(format!(" {}{gap}", of.name()), theme.dim));
-    }
-    put(buffer, area, 0, Line::from(line));
+    put(buffer, area, 0, counts(state, area.width));
     let Some(stats) = &state.stats else { return };
     let mut line = format!(" {:.1} pictures/s", stats.rate_10s);
     if let Some(oldest) = stats.oldest_waiting_seconds {
@@ -62,6 +47,73 @@ fn head(state: &State, buffer: &mut Buffer, area: Rect) {
     for (row, job) in stats.jobs.iter().take(3).enumerate() {
         put(buffer, area, row + 2, job_line(state, job, area.width));
     }
+}
+
+/// How many files are in each state. Where not all of it fits, what needs a look comes first, what is nothing is left
+/// out, and the rest is shortened.
+fn counts(state: &State, width: u16) -> Line<'static> {
+    let Some(c) = &state.counts else { return Line::default() };
+    let all = [
+        (ItemState::Waiting, c.waiting),
+        (ItemState::Working, c.working),
+        (ItemState::Done, c.done),
+        (ItemState::Duplicate, c.duplicate),
+        (ItemState::Quarantined, c.quarantined),
+        (ItemState::Failed, c.failed),
+    ];
+    let mut urgent_first: Vec<_> = all.into_iter().filter(|(_, number)| *number > 0).collect();
+    urgent_first.sort_by_key(|(of, _)| match of {
+        ItemState::Failed => 0,
+        ItemState::Quarantined => 1,
+        _ => 2,
+    });
+    let long = |(of, _): &(ItemState, u64)| format!(" {}", of.name());
+    let short = |(of, _): &(ItemState, u64)| {
+        let name = match of {
+            ItemState::Failed => " failed",
+            ItemState::Quarantined => " quar",
+            ItemState::Waiting => "w",
+            ItemState::Working => "k",
+            ItemState::Done => "d",
+            ItemState::Duplicate => "dup",
+            ItemState::Discarded => "x",
+        };
+        name.to_owned()
+    };
+    let shortest = |counted: &(ItemState, u64)| match counted.0 {
+        ItemState::Failed => "f".to_owned(),
+        ItemState::Quarantined => "q".to_owned(),
+        _ => short(counted),
+    };
+    let gap = if width >= 90 { "   " } else { "  " };
+    let forms = [
+        count_spans(state, &all, long, gap),
+        count_spans(state, &urgent_first, long, gap),
+        count_spans(state, &urgent_first, short, " "),
+    ];
+    let least = count_spans(state, &urgent_first, shortest, " ");
+    forms.into_iter().find(|line| line.width() <= usize::from(width)).unwrap_or(least)
+}
+
+fn count_spans(
+    state: &State,
+    counted: &[(ItemState, u64)],
+    name: impl Fn(&(ItemState, u64)) -> String,
+    gap: &'static str,
+) -> Line<'static> {
+    let dim = state.theme.dim;
+    let mut line = Line::raw(" ");
+    for (place, item) in counted.iter().enumerate() {
+        if place > 0 {
+            line.push_span(Span::styled(gap, dim));
+        }
+        line.push_span(Span::styled(count(item.1), if item.1 > 0 { state_style(state, item.0) } else { dim }));
+        line.push_span(Span::styled(name(item), dim));
+    }
+    if counted.is_empty() {
+        line.push_span(Span::styled("no files", dim));
+    }
+    line
 }
 
 fn job_line(state: &State, job: &Job, width: u16) -> Line<'static> {

@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -59,26 +60,36 @@ pub(super) fn line(state: &State, buffer: &mut Buffer, area: Rect) {
         let text = cut(&format!(" {sign} {}", display_safe(&notice.text)), width);
         return put(buffer, area, 0, Span::styled(text, style));
     }
-    let mut line = match (&state.status, &state.link) {
-        (Some(status), _) => vec![
-            Span::styled(format!(" {}", status.workspace.file_name_safe()), theme.accent),
-            Span::styled(
-                format!("  {}  {} ({})", display_safe(&status.version), display_safe(&status.you), role(status.role)),
-                theme.dim,
-            ),
-        ],
-        (None, Link::Connecting) => vec![Span::styled(" connecting to the engine…", theme.dim)],
-        (None, Link::Up) => vec![Span::styled(" asking the engine…", theme.dim)],
-        (None, Link::Lost(_)) => vec![Span::styled(" no engine", theme.bad)],
-    };
-    if state.own_engine {
-        line.push(Span::styled("  own engine", theme.dim));
-    }
     let warnings = state.warnings();
-    if let Some(latest) = warnings.first() {
-        line.push(Span::styled(format!("  ⚠ {} (w) ", warnings.len()), theme.warn));
-        let used: usize = line.iter().map(Span::width).sum();
-        line.push(Span::styled(cut(&display_safe(latest), width.saturating_sub(used)), theme.warn));
+    let sign = if warnings.is_empty() { String::new() } else { format!("  ⚠ {} (w) ", warnings.len()) };
+    // The sign has its place before anything else; what does not fit beside it is left out.
+    let room = width.saturating_sub(sign.width());
+    let mut line = Line::default();
+    match (&state.status, &state.link) {
+        (Some(status), _) => {
+            let name = cut(&format!(" {}", status.workspace.file_name_safe()), room);
+            let version = format!("  {}", display_safe(&status.version));
+            let you = format!("  {} ({})", display_safe(&status.you), role(status.role));
+            let own = if state.own_engine { "  own engine" } else { "" };
+            let is_roomy = name.width() + version.width() + you.width() + own.width() <= room;
+            add(&mut line, room, name, theme.accent);
+            add(&mut line, room, if is_roomy { version + &you } else { you }, theme.dim);
+            add(&mut line, room, own.to_owned(), theme.dim);
+        }
+        (None, Link::Connecting) => add(&mut line, room, " connecting to the engine…".into(), theme.dim),
+        (None, Link::Up) => add(&mut line, room, " asking the engine…".into(), theme.dim),
+        (None, Link::Lost(_)) => add(&mut line, room, " no engine".into(), theme.bad),
     }
-    put(buffer, area, 0, Line::from(line));
+    if let Some(latest) = warnings.first() {
+        line.push_span(Span::styled(if line.width() == 0 { sign.trim_start().to_owned() } else { sign }, theme.warn));
+        line.push_span(Span::styled(cut(&display_safe(latest), width.saturating_sub(line.width())), theme.warn));
+    }
+    put(buffer, area, 0, line);
+}
+
+/// Adds a part of the line where it fits.
+fn add(line: &mut Line<'_>, room: usize, text: String, style: Style) {
+    if line.width() + text.width() <= room {
+        line.push_span(Span::styled(text, style));
+    }
 }
