@@ -136,6 +136,12 @@ pub fn run(arguments: Arguments) -> Ended {
     }
 }
 
+/// Prints what an operator should know, on stderr; that it cannot be written is no failure of the command.
+fn warn(text: &str) {
+    use std::io::Write as _;
+    drop(writeln!(std::io::stderr(), "sightline: {}", crate::domain::display_safe(text)));
+}
+
 /// Prints an error for people, on stderr.
 #[allow(clippy::print_stderr, reason = "this is where errors reach people")]
 pub fn complain(error: &CliError) {

@@ -72,17 +72,7 @@ fn inspect(out: &mut Out, file: &Path) -> Ended {
 
 fn import(out: &mut Out, workspace: &Path, file: &Path, name: &str, licence: Option<&str>, force: bool) -> Ended {
     let models = workspace.join("models");
-    if force {
-        // Looked at first: a file that cannot be read must not cost the model that is there.
-        checkpoint::inspect(file)?;
-        for part in [format!("{name}.safetensors"), format!("{name}.card.json")] {
-            let path = models.join(part);
-            if path.exists() {
-                std::fs::rename(&path, path.with_extension("replaced")).map_err(CliError::failed)?;
-            }
-        }
-    }
-    let card = checkpoint::import(file, &models, name, licence)?;
+    let card = checkpoint::import(file, &models, name, licence, force)?;
     if out.json {
         out.value(&card)?;
     } else {

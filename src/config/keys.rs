@@ -34,7 +34,7 @@ impl Kind {
             Self::Whole(from, to) => format!("a whole number from {from} to {to}"),
             Self::Multiple(from, to, of) => format!("a multiple of {of} from {from} to {to}"),
             Self::Word(words) => words.join(", "),
-            Self::Device => "auto, cpu or cuda:N".into(),
+            Self::Device => "auto, cpu, or cuda:N with N from 0 to 63".into(),
             Self::Names => "a list of user names, for example [ana, li]".into(),
             Self::Watches => "a list of {path, mode: identify or enroll, backend: auto, events or poll}".into(),
         }

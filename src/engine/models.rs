@@ -178,6 +178,16 @@ impl Models {
         Ok(vectors)
     }
 
+    /// How many numbers a vector has.
+    ///
+    /// # Errors
+    /// When the embedder fails.
+    pub fn dimension(&self, config: &Config) -> Result<usize, VisionError> {
+        let side = config.crop.image_size;
+        let vectors = self.embed(config, &[RgbImage::new(side, side)])?;
+        Ok(vectors.first().map_or(0, |vector| vector.as_slice().len()))
+    }
+
     /// The embedder's fingerprint.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {

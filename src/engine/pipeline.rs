@@ -38,8 +38,8 @@ pub(super) enum Question {
     Identify { picture: Box<RgbImage>, reply: SyncSender<Result<Vec<ProbeAnswer>, EngineError>> },
     /// An object's vectors, for embedding anew.
     Embed { picture: Box<RgbImage>, object: Box<Detection>, reply: SyncSender<Result<Vectors, EngineError>> },
-    /// Load the models, so that their fingerprint is known.
-    Load { reply: SyncSender<Result<Fingerprint, EngineError>> },
+    /// Load the models, so that their fingerprint and the length of their vectors are known.
+    Load { reply: SyncSender<Result<(Fingerprint, usize), EngineError>> },
 }
 
 /// A picture that goes through the models.
@@ -467,6 +467,12 @@ fn answer(engine: &Engine, models: &mut Loaded<'_>, question: Question) {
             });
             drop(reply.send(vectors));
         }
-        Question::Load { reply } => drop(reply.send(models.map(Models::fingerprint))),
+        Question::Load { reply } => {
+            let known = models.and_then(|models| {
+                let dimension = models.dimension(&engine.config).map_err(EngineError::failed)?;
+                Ok((models.fingerprint(), dimension))
+            });
+            drop(reply.send(known));
+        }
     }
 }
