@@ -38,6 +38,10 @@ if arguments.part == "predict":
 else:
     model = model.fuse()
     x = torch.rand(1, 3, 640, 640)
+    if not arguments.runtime.startswith("torch"):
+        # The head is exported as it is for every runtime, its anchors computed for this size beforehand.
+        model.model[-1].export, model.model[-1].format = True, "torchscript"
+        model(x)
     match arguments.runtime:
         case "torch":
             call = lambda: model(x)  # noqa: E731
@@ -46,14 +50,12 @@ else:
             x = x.bfloat16().to(memory_format=torch.channels_last)
             call = lambda: model(x)  # noqa: E731
         case "openvino" | "openvino-bf16":
-            model.model[-1].export, model.model[-1].format = True, "openvino"
             compiled = openvino_compiled(model, x, arguments.runtime.endswith("bf16"))
             request, array = compiled.create_infer_request(), x.numpy()
             call = lambda: request.infer([array], share_inputs=True)  # noqa: E731
         case "onnxruntime":
             import onnxruntime
 
-            model.model[-1].export, model.model[-1].format = True, "onnx"
             path = pathlib.Path(tempfile.mkdtemp()) / "model.onnx"
             torch.onnx.export(model, (x,), str(path), opset_version=17, dynamo=False, input_names=["x"])
             options = onnxruntime.SessionOptions()
@@ -65,7 +67,6 @@ else:
             import ncnn
             import pnnx
 
-            model.model[-1].export, model.model[-1].format = True, "ncnn"
             folder = pathlib.Path(tempfile.mkdtemp())
             paths = {
                 name: str(folder / file)

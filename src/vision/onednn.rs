@@ -146,7 +146,7 @@ pub fn convolve(
 /// # Errors
 /// When libtorch fails.
 pub fn pack_linear(weight: &Tensor, rows: i64) -> Result<Tensor, TchError> {
-    let plain = weight.f_contiguous()?.f_to_mkldnn(None)?;
+    let plain = weight.f_contiguous()?;
     let rows = optional(rows)?;
     // The callee takes this handle over, and frees it.
     let owned = receive_raw("the copy of a handle", |result| {

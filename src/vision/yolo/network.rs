@@ -52,6 +52,9 @@ struct Unit {
     activated: bool,
     /// Whether the weight is laid out for oneDNN.
     packed: bool,
+    /// The kind of its numbers: the last layers count in fp32 at every precision, so that what is decoded was not
+    /// rounded again.
+    kind: Kind,
 }
 
 #[derive(Debug)]
@@ -169,6 +172,9 @@ fn incomplete() -> TchError {
 
 impl Unit {
     fn run(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        if x.kind() != self.kind {
+            return self.run(&x.f_to_kind(self.kind)?);
+        }
         if self.packed {
             let then = if self.activated { Then::Silu } else { Then::Nothing };
             return onednn::convolve(x, &self.weight, &self.bias, self.stride, self.padding, then);
@@ -237,12 +243,12 @@ impl Loader<'_> {
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor, VisionError> {
-        self.place(&self.raw(name, Kind::Float)?)
+        self.place(&self.raw(name, Kind::Float)?, self.runtime.kind)
     }
 
     /// Moves to the device; pictures' weights get their channels last in memory, where convolutions are fastest.
-    fn place(&self, tensor: &Tensor) -> Result<Tensor, VisionError> {
-        let placed = tensor.f_to_kind(self.runtime.kind)?.f_to_device(self.runtime.device)?;
+    fn place(&self, tensor: &Tensor, kind: Kind) -> Result<Tensor, VisionError> {
+        let placed = tensor.f_to_kind(kind)?.f_to_device(self.runtime.device)?;
         if placed.dim() != 4 {
             return Ok(placed);
         }
@@ -262,13 +268,14 @@ impl Loader<'_> {
             part("bias")?.f_sub(&part("running_mean")?.f_mul(&scale)?)?
         };
         let activated = !self.plan.linear.iter().any(|linear| linear == name);
-        self.assemble(&weight, &bias, stride, side, activated)
+        let kind = if name == "model.22.proto.cv3" { Kind::Float } else { self.runtime.kind };
+        self.assemble(&weight, &bias, stride, side, activated, kind)
     }
 
     fn plain(&self, name: &str, side: i64) -> Result<Unit, VisionError> {
         let weight = self.raw(&format!("{name}.weight"), Kind::Double)?;
         let bias = self.raw(&format!("{name}.bias"), Kind::Double)?;
-        self.assemble(&weight, &bias, 1, side, false)
+        self.assemble(&weight, &bias, 1, side, false, Kind::Float)
     }
 
     fn assemble(
@@ -278,14 +285,15 @@ impl Loader<'_> {
         stride: i64,
         side: i64,
         activated: bool,
+        kind: Kind,
     ) -> Result<Unit, VisionError> {
         let (_, inputs, _, kernel) = weight.size4()?;
         let padding = kernel / 2;
-        let (mut weight, bias) = (self.place(weight)?, self.place(bias)?);
+        let (mut weight, bias) = (self.place(weight, kind)?, self.place(bias, kind)?);
         if self.packed {
             weight = onednn::pack_convolution(&weight, stride, padding, [1, inputs, side, side])?;
         }
-        Ok(Unit { weight, bias, stride, padding, activated, packed: self.packed })
+        Ok(Unit { weight, bias, stride, padding, activated, packed: self.packed, kind })
     }
 
     fn branch(&self, name: &str, side: i64) -> Result<Branch, VisionError> {
