@@ -126,7 +126,13 @@ impl Embed for Embedder {
 /// The weights, everything that is done to a picture before they see it, and how precisely they count.
 ///
 /// Vectors of different precision are never compared, and an entry of the journal tells which one made it.
-/// FIGURES
+/// The reason is measured: ViT-S/14 with random weights on 72 photographs (shelves, pills, faces), each in four
+/// rotations, in bf16 by avx512_bf16 against fp32. The two vectors of a picture had a cosine of 0.9997 or more, yet a
+/// similarity of two pictures moved by up to 0.0065 between the precisions and by up to 0.0053 where one vector was fp32
+/// and the other bf16, and for 11 pictures the nearest other one was another one, where it had led by up to 0.0026. Against
+/// a margin of 0.03 that is little, but it is not nothing: a gallery that mixed them would decide some probes by how its
+/// vectors happened to be computed.
+///
 /// fp32 leaves no mark, so that galleries of before keep their fingerprint.
 fn fingerprint(weights: ImageId, policy: &CropPolicy, precision: Precision) -> Fingerprint {
     let mut hash = Sha256::new();
