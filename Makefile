@@ -8,7 +8,7 @@ ONLY ?=
 BENCH_PYTHON ?= target/bench/venv/bin/python
 BENCH_LINES ?= target/bench/lines.jsonl
 
-.PHONY: run test bench setup build lint
+.PHONY: run test bench setup build lint torture
 
 run: setup
 	$(CARGO) build --release --locked
@@ -24,6 +24,14 @@ bench: setup
 	ROUNDS=$(ROUNDS) ONLY="$(ONLY)" BENCH_PYTHON="$(abspath $(BENCH_PYTHON))" \
 	  $(CARGO) bench --locked --bench peers > $(BENCH_LINES)
 	@if [ -z "$(ONLY)" ]; then scripts/benchmarks.py $(BENCH_LINES); else cat $(BENCH_LINES); fi
+
+# Every promise of docs/reliability.md tried at full size (about an hour on two cores), and its table made anew.
+# SIGHTLINE_TORTURE_<CAMPAIGN>=n takes another size, SIGHTLINE_SEED=n other random numbers.
+torture: setup
+	rm -f target/torture.jsonl
+	SIGHTLINE_TORTURE=full SIGHTLINE_TORTURE_OUT=$(CURDIR)/target/torture.jsonl $(CARGO) test --locked --test it -- \
+		--nocapture --test-threads 1 torture:: process::bombs process::flood process::full_disk process::kills
+	python3 scripts/reliability.py target/torture.jsonl docs/reliability.md
 
 build: setup
 	$(CARGO) build --release --locked

@@ -238,6 +238,10 @@ pub struct Engine {
     pub attempts: u32,
     /// Entries between checkpoints.
     pub checkpoint_every: u64,
+    /// Share of the disk, in percent, that stays free.
+    pub min_free_percent: f64,
+    /// Bytes kept back so that a full disk can be opened again.
+    pub ballast_bytes: u64,
 }
 
 /// `access`: who may do what, by user name.

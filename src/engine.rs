@@ -11,14 +11,17 @@ mod error;
 mod gallery_acts;
 mod intents;
 mod lane;
+mod loaded;
 mod meters;
 mod models;
 mod outcome;
 mod pictures;
 mod pipeline;
 mod prepare;
+mod proofs;
 mod queries;
 mod queue;
+mod space;
 mod start;
 
 pub use self::core::Engine;
@@ -26,4 +29,5 @@ pub use error::EngineError;
 pub use models::{
     Loader, Models, crop_policy, detect_options, detector_precision, embedder_precision, load_models, runtime,
 };
+pub use proofs::verify_journal;
 pub use start::{Options, Running, StartError, set_projection_aside, start};

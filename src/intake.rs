@@ -5,5 +5,6 @@ pub mod clean;
 pub mod dedupe;
 mod jpeg;
 pub mod scan;
+mod scans;
 mod structure;
 pub mod watch;

@@ -40,10 +40,11 @@ pub(super) const ROUTES: &[(&str, &str, &str, &str, &str)] = &[
         "[Entry]",
     ),
     ("get", "/v1/journal/entries/{sequence}", "One entry", "-", "Entry"),
+    ("get", "/v1/journal/checkpoint", "The last signed checkpoint, to be kept elsewhere", "-", "SignedCheckpoint"),
     (
         "post",
         "/v1/journal/verify",
-        "Prove every entry up to the last checkpoint ({\"key\": …} optional)",
+        "Prove every entry up to the last checkpoint, against a key and a checkpoint kept elsewhere (both optional)",
         "Trusted",
         "JournalVerified",
     ),

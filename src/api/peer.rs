@@ -5,32 +5,42 @@ use std::ffi::CStr;
 use crate::domain::view::Role;
 use crate::engine::{Engine, EngineError};
 
+/// What a peer over TCP is called.
+const STRANGER: &str = "tcp";
+
 /// Whoever opened the connection, as the kernel vouches for it, and what they may do.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) name: String,
     pub(super) role: Role,
+    /// Whether the kernel says who it is.
+    vouched: bool,
 }
 
 impl Peer {
     /// The peer of a Unix stream (SO_PEERCRED), with the role that the engine gives to it.
     pub(super) fn of(stream: &tokio::net::UnixStream, engine: &Engine) -> Self {
         let Ok(credentials) = stream.peer_cred() else {
-            return Self { name: "unknown".into(), role: Role::Viewer };
+            return Self { name: "unknown".into(), role: Role::Viewer, vouched: false };
         };
         let name = user_name(credentials.uid());
-        Self { role: engine.role_of(credentials.uid(), &name), name }
+        Self { role: engine.role_of(credentials.uid(), &name), name, vouched: true }
     }
 
     /// A peer that nobody vouches for.
     pub(super) fn stranger() -> Self {
-        Self { name: "tcp".into(), role: Role::Viewer }
+        Self { name: STRANGER.into(), role: Role::Viewer, vouched: false }
     }
 
     /// The name, if the role is enough.
     pub(super) fn may(self, needed: Role) -> Result<String, EngineError> {
         if self.role >= needed {
             return Ok(self.name);
+        }
+        if !self.vouched {
+            return Err(EngineError::Refused(
+                "nobody vouches for who asks here, so it may look, not act: act over the workspace's socket".into(),
+            ));
         }
         let list = if needed == Role::Approver { "access.approvers" } else { "access.operators" };
         Err(EngineError::Refused(format!(

@@ -19,7 +19,7 @@ use super::guard::{Guard, guard};
 use super::openapi;
 use super::peer::Peer;
 use crate::domain::view::{
-    Event, Export, Failure, Import, Ingest, Intent, JournalQuery, Nothing, Relabel, Remove, Role,
+    Event, Export, Failure, Import, Ingest, Intent, JournalQuery, Nothing, Relabel, Remove, Role, Trusted,
 };
 use crate::domain::{ImageId, ItemId, ItemState, Label, SightingId};
 use crate::engine::{Engine, EngineError};
@@ -54,6 +54,7 @@ pub(super) fn router(engine: Arc<Engine>) -> Router {
         .route("/v1/gallery/reembed", post(reembed))
         .route("/v1/journal/entries", get(entries))
         .route("/v1/journal/entries/{sequence}", get(entry))
+        .route("/v1/journal/checkpoint", get(|State(e): Shared| ask(e, |e| e.journal_checkpoint())))
         .route("/v1/journal/verify", post(journal_verify))
         .route("/v1/db/verify", post(|State(e): Shared| ask(e, |e| e.db_verify())))
         .route("/v1/db/stats", get(|State(e): Shared| ask(e, |e| e.db_stats())))
@@ -200,15 +201,9 @@ async fn entry(State(engine): Shared, Path(sequence): Path<u64>) -> Result<impl 
     ask(engine, move |e| e.journal_entry(sequence)).await
 }
 
-/// `{"key": "…"}`: the public key that must have signed, from a copy kept elsewhere.
-#[derive(Default, Deserialize)]
-struct Trusted {
-    key: Option<String>,
-}
-
 async fn journal_verify(State(engine): Shared, trusted: Option<Json<Trusted>>) -> Result<impl IntoResponse, Refusal> {
     let trusted = trusted.map(|Json(trusted)| trusted).unwrap_or_default();
-    ask(engine, move |e| e.journal_verify(trusted.key.as_deref())).await
+    ask(engine, move |e| e.journal_verify(&trusted)).await
 }
 
 /// How large a picture may be, and whether boxes are drawn on it.

@@ -289,10 +289,15 @@ pub(super) enum Journal {
     },
     /// Proves every entry up to the last checkpoint; says what it cannot prove.
     Verify {
-        /// A public key from elsewhere that must have signed (the text of database/journal/key.pub).
+        /// The public key that must have signed: a copy of database/journal/key.pub kept elsewhere, or its text.
         #[arg(long)]
         key: Option<String>,
+        /// A checkpoint that must lie on the journal's way: a file kept elsewhere that `journal checkpoint` wrote.
+        #[arg(long)]
+        checkpoint: Option<PathBuf>,
     },
+    /// The last signed checkpoint. Kept elsewhere, it proves later that nothing before it was cut off or rewritten.
+    Checkpoint,
     /// Writes every entry.
     Export {
         /// jsonl: one entry a line.

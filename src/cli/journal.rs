@@ -6,16 +6,21 @@ use super::arguments::Journal;
 use super::output::{Out, when};
 use super::session::{Own, Session};
 use super::{CliError, Ended, Outcome};
+use crate::config::Config;
 use crate::domain::Entry;
-use crate::domain::view::{JournalVerified, Status};
+use crate::domain::view::{JournalVerified, SignedCheckpoint, Status, Trusted};
+use crate::engine::{EngineError, verify_journal};
 
 pub(super) fn run(out: &mut Out, workspace: &Path, command: &Journal) -> Ended {
+    if let Journal::Verify { key, checkpoint } = command {
+        return verify(out, workspace, trusted(key.as_deref(), checkpoint.as_deref())?);
+    }
     let session = Session::open(workspace, Own::Answers)?;
     let ended = match command {
         Journal::Tail { n } => tail(out, &session, *n),
         Journal::Show { sequence } => show(out, &session, *sequence),
-        Journal::Verify { key } => verify(out, &session, key.as_deref()),
-        Journal::Export { .. } => export(out, &session),
+        Journal::Checkpoint => checkpoint(out, &session),
+        Journal::Verify { .. } | Journal::Export { .. } => export(out, &session),
     };
     session.close();
     ended
@@ -67,9 +72,43 @@ fn show(out: &mut Out, session: &Session, sequence: u64) -> Ended {
     Ok(Outcome::Done)
 }
 
-fn verify(out: &mut Out, session: &Session, key: Option<&str>) -> Ended {
-    let verified: JournalVerified =
-        session.ask(session.client.post("/v1/journal/verify", &serde_json::json!({ "key": key })))?;
+/// What was kept elsewhere, read from its files. A key may also be given as text.
+fn trusted(key: Option<&str>, checkpoint: Option<&Path>) -> Result<Trusted, CliError> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|error| CliError::Usage(format!("cannot read {}: {error}", path.display())))
+    };
+    let key = key.map(|key| if Path::new(key).is_file() { read(Path::new(key)) } else { Ok(key.to_owned()) });
+    Ok(Trusted { key: key.transpose()?, checkpoint: checkpoint.map(read).transpose()? })
+}
+
+fn checkpoint(out: &mut Out, session: &Session) -> Ended {
+    let signed: SignedCheckpoint = session.ask(session.client.get("/v1/journal/checkpoint"))?;
+    if out.json {
+        out.value(&signed)?
+    } else {
+        out.line(signed.note.trim_end())?
+    }
+    Ok(Outcome::Done)
+}
+
+/// By the engine that runs; where none does, by reading the files: a damaged journal may keep an engine from starting,
+/// and that is when a proof is wanted most.
+fn verify(out: &mut Out, workspace: &Path, trusted: Trusted) -> Ended {
+    let verified: JournalVerified = match Session::open(workspace, Own::Answers) {
+        Ok(session) => {
+            let verified = session.ask(session.client.post("/v1/journal/verify", &trusted));
+            session.close();
+            verified?
+        }
+        Err(CliError::Failed(_)) => {
+            verify_journal(&Config::load(workspace)?, &trusted).map_err(|error| match error {
+                EngineError::BadRequest(why) => CliError::Usage(why),
+                error => CliError::Failed(error.to_string()),
+            })?
+        }
+        Err(error) => return Err(error),
+    };
     if out.json {
         out.value(&verified)?;
     } else {

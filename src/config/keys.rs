@@ -111,6 +111,18 @@ pub const KEYS: &[Key] = &[
     key("engine.model_threads", Kind::Whole(0, 256), "0", "threads of the networks; 0: all cores"),
     key("engine.attempts", Kind::Whole(1, 20), "3", "tries before a file counts as failed"),
     key("engine.checkpoint_every", Kind::Whole(1, 1_000_000), "256", "journal entries between signed checkpoints"),
+    key(
+        "engine.min_free_percent",
+        Kind::Number(0.0, 50.0),
+        "5",
+        "with less of the disk free, nothing more is taken in",
+    ),
+    key(
+        "engine.ballast_mb",
+        Kind::Whole(0, 65536),
+        "32",
+        "kept back on the disk so that a full one can be opened again",
+    ),
     key("gallery.vectors", Kind::Word(&["f32", "f16"]), "f32", "how new vectors are kept on disk"),
     key(
         "access.operators",

@@ -301,6 +301,8 @@ impl Values<'_> {
                 model_threads: self.whole("engine.model_threads") as usize,
                 attempts: self.whole("engine.attempts") as u32,
                 checkpoint_every: self.whole("engine.checkpoint_every"),
+                min_free_percent: f64::from(self.number("engine.min_free_percent")),
+                ballast_bytes: self.whole("engine.ballast_mb") << 20,
             },
             vector_type: Self::word::<VectorType>(self.value("gallery.vectors"))?,
             access: Access { operators: self.names("access.operators"), approvers: self.names("access.approvers") },

@@ -408,6 +408,28 @@ pub struct JournalQuery {
     pub limit: Option<usize>,
 }
 
+/// Evidence from outside the workspace that a verification holds the journal against.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trusted {
+    /// The public key that must have signed, from a copy of `key.pub` kept elsewhere.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// A signed checkpoint that must lie on the journal's way, from a copy kept elsewhere.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
+}
+
+/// The journal's last signed checkpoint: `GET /v1/journal/checkpoint`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SignedCheckpoint {
+    /// Entries that it covers.
+    pub entries: u64,
+    /// The root of the tree over them, hex.
+    pub root: String,
+    /// The signed note (C2SP `tlog-checkpoint`), to be kept elsewhere.
+    pub note: String,
+}
+
 /// What `journal verify` found: `POST /v1/journal/verify`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JournalVerified {

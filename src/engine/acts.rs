@@ -120,6 +120,12 @@ impl Engine {
             let why = problems.first().cloned().unwrap_or_else(|| "no path was given".into());
             return Err(EngineError::NotFound(format!("nothing to queue: {why}")));
         }
+        if self.space.is_full() {
+            self.look_at_space();
+            return Err(EngineError::Unavailable(
+                "the disk is nearly full, so nothing is taken in; make room first".into(),
+            ));
+        }
         let job = self.meters.job(format!("queueing {} files", files.len()), files.len() as u64);
         let mut items = Vec::with_capacity(files.len());
         for (index, path) in files.into_iter().enumerate() {

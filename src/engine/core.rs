@@ -14,6 +14,7 @@ use super::meters::Meters;
 use super::pipeline::Question;
 use super::prepare::Prepared;
 use super::queue::Queue;
+use super::space::Space;
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::domain::view::{Event, ModelStatus, QueueStats, Role};
@@ -55,6 +56,7 @@ pub struct Engine {
     pub(super) queue: Queue,
     pub(super) lane: Lane<Prepared, Question>,
     pub(super) meters: Meters,
+    pub(super) space: Space,
     pub(super) perceptual: RwLock<PerceptualIndex>,
     pub(super) models: Mutex<ModelsState>,
     pub(super) warnings: Mutex<Vec<String>>,
@@ -69,6 +71,13 @@ pub struct Engine {
 /// Locks what stays whole even if a holder panicked: plain values, replaced in one step.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What an operator is told of enrolled sightings whose vectors are damaged.
+pub(super) fn damaged_sentence(count: usize) -> String {
+    format!(
+        "the vectors of {count} enrolled sightings are damaged, so no answer can be trusted; `sightline gallery reembed` makes them anew from the originals (imported ones: import their file again, or remove them)"
+    )
 }
 
 impl Engine {
@@ -145,9 +154,9 @@ impl Engine {
         }
     }
 
-    /// Whether work should be left alone: stopping, or halted.
+    /// Whether work should be left alone: stopping, halted, or no room for its outcome.
     pub(super) fn is_idle(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed) || lock(&self.halted).is_some()
+        self.stopping.load(Ordering::Relaxed) || self.space.is_cramped() || lock(&self.halted).is_some()
     }
 
     /// Remembers something that an operator should know, and tells the consoles.

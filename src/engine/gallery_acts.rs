@@ -153,12 +153,16 @@ impl Engine {
         self.intents.once(&intent.intent, format!("import {source}"), || {
             let mut truth = self.truth()?;
             // What is there already stays as it is (relabelled, perhaps); a crash may have left only a part of the file.
-            let live = |index| {
+            let known = |index| {
                 let known = self.store.sighting(&SightingId { image: file, index }).map_err(EngineError::failed)?;
-                Ok(known.is_some_and(|record| !record.removed))
+                Ok(known.filter(|record| !record.removed))
             };
-            let live = (0..sightings.len() as u32).map(live).collect::<Result<Vec<bool>, EngineError>>()?;
-            if live.iter().all(|live| *live) {
+            let known = (0..sightings.len() as u32).map(known).collect::<Result<Vec<_>, EngineError>>()?;
+            let sound = |index: u32| {
+                let there = known.get(index as usize).is_some_and(Option::is_some);
+                there && !self.is_damaged(SightingId { image: file, index })
+            };
+            if (0..sightings.len() as u32).all(sound) {
                 return Ok(Changed { sightings: 0 });
             }
             let imported = {
@@ -167,12 +171,19 @@ impl Engine {
                     .import(fingerprint, file, sightings)
                     .map_err(|error| EngineError::BadRequest(error.to_string()))?
             };
-            let new = imported.into_iter().filter(|(sighting, _)| live.get(sighting.index as usize) != Some(&true));
-            let drafts = new.map(|(sighting, enrolled)| Draft {
-                actor: actor.into(),
-                fact: Fact::GalleryImported { sighting, enrolled, source: source.clone() },
-                before: None,
-                reason: Some(intent.reason.clone()).filter(|reason| !reason.is_empty()),
+            let sound: Vec<bool> = (0..known.len() as u32).map(sound).collect();
+            let new = imported.into_iter().filter(|(id, _)| sound.get(id.index as usize) != Some(&true));
+            let drafts = new.map(|(sighting, mut enrolled)| {
+                // A damaged one is made good under the label that it has by now.
+                if let Some(Some(record)) = known.get(sighting.index as usize) {
+                    enrolled.label = record.label.clone();
+                }
+                Draft {
+                    actor: actor.into(),
+                    fact: Fact::GalleryImported { sighting, enrolled, source: source.clone() },
+                    before: None,
+                    reason: Some(intent.reason.clone()).filter(|reason| !reason.is_empty()),
+                }
             });
             self.record_all(&mut truth, drafts.collect())
         })
@@ -207,12 +218,16 @@ impl Engine {
         self.intents.once(&intent.intent, "embed anew".into(), || self.reembed_all(actor, intent))
     }
 
+    fn is_damaged(&self, id: SightingId) -> bool {
+        self.gallery.read().unwrap_or_else(PoisonError::into_inner).damaged().contains(&id)
+    }
+
     fn reembed_all(&self, actor: &str, intent: &Intent<Nothing>) -> Result<Changed, EngineError> {
         let in_use = self.load_models()?;
         let mut old = Vec::new();
         self.store
             .for_each_sighting(|id, record| {
-                if record.fingerprint != in_use {
+                if record.fingerprint != in_use || self.is_damaged(id) {
                     old.push((id, record));
                 }
             })
@@ -235,7 +250,7 @@ impl Engine {
             self.meters.progress(job, index as u64 + 1);
         }
         if imported > 0 {
-            self.warn(format!("{imported} imported sightings have no original to embed anew; import them again with vectors of the weights in use, or remove them"));
+            self.warn(format!("{imported} imported sightings have no original to embed anew; import their file again (vectors of the weights in use), or remove them"));
         }
         Ok(Changed { sightings })
     }

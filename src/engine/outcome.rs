@@ -69,6 +69,12 @@ impl Engine {
 
     /// A try failed: again later, or, after the last, set aside as failed.
     pub(super) fn try_again(&self, mut work: Work, error: String) {
+        // No room is no fault of the file's: it waits until there is some.
+        if self.space.is_full() {
+            self.look_at_space();
+            self.queue.put_back(work, Some(Duration::from_secs(2)));
+            return;
+        }
         work.attempts += 1;
         let (path, attempts) = (&work.claim.facts.path, work.attempts);
         if attempts < self.config.engine.attempts {

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 
 use super::EngineError;
-use super::core::{Engine, lock};
+use super::core::{Engine, damaged_sentence};
 use super::lane::Taken;
+use super::loaded::Loaded;
 use super::models::{Loader, Models};
 use super::outcome::Ended;
-use super::prepare::{Prepared, Ready, ms_since, prepare};
+use super::prepare::{Prepared, Ready, Step, ms_since, prepare};
 use super::queue::Work;
 use crate::config::{DuplicatePolicy, Several};
 use crate::domain::view::ProbeAnswer;
@@ -21,6 +22,7 @@ use crate::domain::{
     AbstainReason, Decision, Detection, DuplicateKind, Embedding, Enrolled, Fact, Fingerprint, ImageDone, ImageId,
     Label, Mode, Neighbour, QuarantineCode, Rotation, Sighting, SightingId, StageTimes, decide,
 };
+use crate::gallery::Gallery;
 use crate::intake::clean::Reject;
 use crate::intake::dedupe::PerceptualHasher;
 
@@ -50,17 +52,35 @@ struct Seen {
     ms: StageTimes,
 }
 
+/// Duplicates that are recorded together at most.
+const DUPLICATES: usize = 256;
+
 /// Takes claims, prepares them, hands them on; ends when the queue is closed.
 pub(super) fn decode(engine: &Arc<Engine>) {
     let hasher = PerceptualHasher::default();
-    while let Some(work) = engine.queue.take() {
+    let mut ended = Vec::new();
+    loop {
+        // Duplicates end here, many under one sync, but none of them waits for the next file to come.
+        let next = if ended.is_empty() { engine.queue.take() } else { engine.queue.take_now() };
+        if next.is_none() || ended.len() >= DUPLICATES {
+            let nothing_left = ended.is_empty();
+            engine.end(std::mem::take(&mut ended));
+            if nothing_left && next.is_none() {
+                return;
+            }
+        }
+        let Some(work) = next else { continue };
         if engine.is_idle() {
-            engine.queue.put_back(work, Some(Duration::from_secs(1)));
+            engine.queue.put_back(work, None);
+            std::thread::sleep(Duration::from_millis(200));
             continue;
         }
         match prepare(engine, &hasher, work) {
-            Ok(prepared) => {
-                if let Err(prepared) = engine.lane.put_picture(prepared) {
+            Ok(Step::Ended(end)) => ended.push(end),
+            Ok(Step::On(prepared)) => {
+                // It may have to wait for room.
+                engine.end(std::mem::take(&mut ended));
+                if let Err(prepared) = engine.lane.put_picture(*prepared) {
                     engine.queue.put_back(prepared.work, None);
                 }
             }
@@ -71,7 +91,7 @@ pub(super) fn decode(engine: &Arc<Engine>) {
 
 /// Owns the models; ends when the lane is closed.
 pub(super) fn run(engine: &Arc<Engine>, loader: &Loader) {
-    let mut models = Loaded { loader, models: None, failed: None };
+    let mut models = Loaded::new(loader);
     loop {
         match engine.lane.take(engine.config.engine.batch, Duration::from_millis(500)) {
             Taken::Question(question) => answer(engine, &mut models, question),
@@ -79,38 +99,7 @@ pub(super) fn run(engine: &Arc<Engine>, loader: &Loader) {
             Taken::Idle => {}
             Taken::Closed => return,
         }
-    }
-}
-
-/// The models once they are loaded; a failure is not tried again for a while.
-struct Loaded<'a> {
-    loader: &'a Loader,
-    models: Option<Models>,
-    failed: Option<(Instant, String)>,
-}
-
-impl Loaded<'_> {
-    fn get(&mut self, engine: &Engine) -> Result<&Models, String> {
-        if self.models.is_none() {
-            if let Some((at, error)) = &self.failed
-                && at.elapsed() < Duration::from_secs(10)
-            {
-                return Err(error.clone());
-            }
-            match (self.loader)(&engine.config) {
-                Ok(models) => {
-                    engine.models_loaded(&models);
-                    self.failed = None;
-                    self.models = Some(models);
-                }
-                Err(error) => {
-                    engine.models_failed(&error);
-                    self.failed = Some((Instant::now(), error));
-                }
-            }
-        }
-        let failed = &self.failed;
-        self.models.as_ref().ok_or_else(|| failed.as_ref().map_or_else(String::new, |(_, error)| error.clone()))
+        models.unpark(engine);
     }
 }
 
@@ -138,7 +127,7 @@ fn batch_through(engine: &Arc<Engine>, models: &mut Loaded<'_>, batch: Vec<Prepa
         match models.get(engine) {
             Ok(models) => see_all(engine, models, seen, &mut ended),
             // Without models the pictures wait: that is no fault of theirs.
-            Err(_) => seen.into_iter().for_each(|s| engine.queue.put_back(s.work, Some(Duration::from_secs(10)))),
+            Err(_) => seen.into_iter().for_each(|s| engine.queue.park(s.work)),
         }
     }
     let began = Instant::now();
@@ -225,6 +214,15 @@ enum Known {
 }
 
 impl Engine {
+    /// Whether a file's bytes are known and the policy is to do no more about it.
+    pub(super) fn is_plain_duplicate(&self, image: ImageId, work: &Work) -> bool {
+        let mode = &work.claim.facts.mode;
+        self.config.intake.exact_duplicates == DuplicatePolicy::Skip
+            && !work.claim.released
+            && *mode != Mode::Unlabelled
+            && matches!(self.known(image, mode), Ok(Known::Before))
+    }
+
     fn known(&self, image: ImageId, mode: &Mode) -> Result<Known, EngineError> {
         let Some(record) = self.store.image(&image).map_err(EngineError::failed)? else { return Ok(Known::New) };
         let Mode::Enroll(label) = mode else { return Ok(Known::Before) };
@@ -242,6 +240,17 @@ impl Engine {
 
 /// Runs pictures through the models; what fails is tried again alone.
 fn see_all(engine: &Arc<Engine>, models: &Models, mut seen: Vec<Seen>, ended: &mut Vec<Ended>) {
+    if let Err(why) = engine.can_compare(models.fingerprint()) {
+        // A probe could not be answered, so the networks are not run for it. It is no fault of the picture's.
+        engine.warn(format!("pictures wait: {why}"));
+        let enrols = |s: &Seen| matches!(s.work.claim.facts.mode, Mode::Enroll(_));
+        let (enrolments, probes): (Vec<Seen>, Vec<Seen>) = seen.into_iter().partition(enrols);
+        probes.into_iter().for_each(|probe| engine.queue.park(probe.work));
+        seen = enrolments;
+        if seen.is_empty() {
+            return;
+        }
+    }
     let began = Instant::now();
     let pictures: Vec<&RgbImage> = seen.iter().map(|s| &s.ready.picture).collect();
     match models.objects(&engine.config, &pictures) {
@@ -275,10 +284,10 @@ fn see_all(engine: &Arc<Engine>, models: &Models, mut seen: Vec<Seen>, ended: &m
         };
         match done {
             Ok(end) => ended.push(end),
-            // The gallery does not fit the weights: no fault of the picture's, so it waits.
+            // The gallery cannot be compared: no fault of the picture's, so it waits.
             Err(EngineError::Refused(why)) => {
                 engine.warn(format!("pictures wait: {why}"));
-                engine.queue.put_back(work, Some(Duration::from_secs(10)));
+                engine.queue.park(work);
             }
             Err(error) => engine.try_again(work, error.to_string()),
         }
@@ -339,16 +348,30 @@ fn ask(
 }
 
 impl Engine {
-    /// The nearest enrolled sightings, far enough down the list to hold a second label.
-    pub(super) fn nearest(&self, fingerprint: Fingerprint, probe: &Embedding) -> Result<Vec<Neighbour>, EngineError> {
-        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
-        // Half a gallery would answer with the next of kin where the pack itself is in the other half.
+    /// Refuses where a part of the gallery cannot be compared: half a gallery would answer with the next of kin where
+    /// the pack itself is in the other half.
+    pub(super) fn comparable(&self, gallery: &Gallery, fingerprint: Fingerprint) -> Result<(), EngineError> {
+        let damaged = gallery.damaged().len();
+        if damaged > 0 {
+            return Err(EngineError::Refused(damaged_sentence(damaged)));
+        }
         let others = gallery.made_with_others(fingerprint);
         if others > 0 {
             return Err(EngineError::Refused(format!(
-                "{others} enrolled sightings were made with other weights than those in use and cannot be compared; `sightline gallery reembed` makes them anew (imported ones: remove them, or import vectors of these weights)"
+                "{others} enrolled sightings were made with other weights than those in use (or at another `precision`) and cannot be compared; `sightline gallery reembed` makes them anew (imported ones: remove them, or import vectors of these weights)"
             )));
         }
+        Ok(())
+    }
+
+    pub(super) fn can_compare(&self, fingerprint: Fingerprint) -> Result<(), EngineError> {
+        self.comparable(&self.gallery.read().unwrap_or_else(PoisonError::into_inner), fingerprint)
+    }
+
+    /// The nearest enrolled sightings, far enough down the list to hold a second label.
+    pub(super) fn nearest(&self, fingerprint: Fingerprint, probe: &Embedding) -> Result<Vec<Neighbour>, EngineError> {
+        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
+        self.comparable(&gallery, fingerprint)?;
         let mut wanted = NEIGHBOURS;
         loop {
             let neighbours =
@@ -445,37 +468,5 @@ fn answer(engine: &Engine, models: &mut Loaded<'_>, question: Question) {
             drop(reply.send(vectors));
         }
         Question::Load { reply } => drop(reply.send(models.map(Models::fingerprint))),
-    }
-}
-
-impl Engine {
-    fn models_loaded(&self, models: &Models) {
-        let mut state = lock(&self.models);
-        state.device = Some(models.device.clone());
-        state.fingerprint = Some(models.fingerprint());
-        let [detector, embedder] = &models.details;
-        for (status, detail, untrained) in [(0, detector, models.untrained[0]), (1, embedder, models.untrained[1])] {
-            let status = if status == 0 { &mut state.detector } else { &mut state.embedder };
-            status.state = "loaded".into();
-            status.detail.clone_from(detail);
-            status.untrained = untrained;
-        }
-        drop(state);
-        if models.untrained.iter().any(|untrained| *untrained) {
-            self.warn("the weights in use were never trained: they show how sightline works, their answers mean nothing for real packs".into());
-        }
-        self.dirty.store(true, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    fn models_failed(&self, error: &str) {
-        let mut state = lock(&self.models);
-        let state = &mut *state;
-        for status in [&mut state.detector, &mut state.embedder] {
-            if status.state != "loaded" {
-                status.state = if status.path.as_path().is_file() { "failed".into() } else { "missing".into() };
-                status.detail = error.to_owned();
-            }
-        }
-        self.warn(format!("the models cannot be loaded, so pictures wait: {error}"));
     }
 }

@@ -6,9 +6,10 @@ use std::time::Instant;
 use image::RgbImage;
 
 use super::core::Engine;
+use super::outcome::Ended;
 use super::queue::Work;
 use crate::archive::image_id;
-use crate::domain::{ImageId, Mode, QuarantineCode};
+use crate::domain::{DuplicateKind, ImageId, Mode, QuarantineCode};
 use crate::intake::clean::{Clean, Limits, Reject, clean};
 use crate::intake::dedupe::{PerceptualHash, PerceptualHasher};
 
@@ -32,11 +33,20 @@ pub(super) fn ms_since(instant: Instant) -> f32 {
     instant.elapsed().as_secs_f32() * 1000.0
 }
 
-/// Reads and checks a claimed file; what passes is in the archive when this returns.
+/// How far a file has come.
+pub(super) enum Step {
+    /// Its way has ended: the same bytes have been there before.
+    Ended(Ended),
+    /// It goes on to the thread that owns the models.
+    On(Box<Prepared>),
+}
+
+/// Reads and checks a claimed file; what passes is in the archive when this returns. What is known by its bytes is not
+/// even decoded, where the policy is to skip it.
 ///
 /// # Errors
 /// A sentence, when the disk fails: a reason to try again, not one against the picture.
-pub(super) fn prepare(engine: &Engine, hasher: &PerceptualHasher, work: Work) -> Result<Prepared, (Work, String)> {
+pub(super) fn prepare(engine: &Engine, hasher: &PerceptualHasher, work: Work) -> Result<Step, (Work, String)> {
     let began = Instant::now();
     let data = &work.claim.data;
     let length = match fs::metadata(data) {
@@ -44,12 +54,12 @@ pub(super) fn prepare(engine: &Engine, hasher: &PerceptualHasher, work: Work) ->
         Err(error) => return Err((work.clone(), format!("cannot look at {}: {error}", data.display()))),
     };
     if length > engine.config.intake.max_file_bytes {
-        return match hash_large(data) {
+        return match fs::File::open(data).and_then(hash_file) {
             Ok(image) => {
                 let sentence =
                     format!("{} MB; intake.max_file_mb is {}", length >> 20, engine.config.intake.max_file_bytes >> 20);
                 let result = Err(Reject::new(QuarantineCode::TooManyBytes, sentence));
-                Ok(Prepared { work, image, result, archive_ms: ms_since(began), decode_ms: 0.0 })
+                Ok(Step::On(Box::new(Prepared { work, image, result, archive_ms: ms_since(began), decode_ms: 0.0 })))
             }
             Err(error) => Err((work.clone(), format!("cannot read {}: {error}", data.display()))),
         };
@@ -60,6 +70,10 @@ pub(super) fn prepare(engine: &Engine, hasher: &PerceptualHasher, work: Work) ->
     };
     let image = image_id(&bytes);
     let mut archive_ms = ms_since(began);
+    if engine.is_plain_duplicate(image, &work) {
+        engine.meters.latency(0, archive_ms);
+        return Ok(Step::Ended(Engine::duplicate(work, image, image, DuplicateKind::Exact)));
+    }
 
     let began = Instant::now();
     let limits = Limits::from(&engine.config.intake);
@@ -83,12 +97,13 @@ pub(super) fn prepare(engine: &Engine, hasher: &PerceptualHasher, work: Work) ->
         }
         archive_ms += ms_since(began);
     }
-    Ok(Prepared { work, image, result, archive_ms, decode_ms })
+    Ok(Step::On(Box::new(Prepared { work, image, result, archive_ms, decode_ms })))
 }
 
-fn hash_large(path: &std::path::Path) -> std::io::Result<ImageId> {
+/// The SHA-256 of a file's bytes.
+pub(super) fn hash_file(mut file: fs::File) -> std::io::Result<ImageId> {
     use sha2::{Digest, Sha256};
     let mut hasher = Sha256::new();
-    std::io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+    std::io::copy(&mut file, &mut hasher)?;
     Ok(ImageId(hasher.finalize().into()))
 }

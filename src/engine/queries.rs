@@ -6,14 +6,13 @@ use std::sync::atomic::Ordering;
 use super::EngineError;
 use super::core::{Engine, lock};
 use crate::domain::view::{
-    Answer, DbVerified, GalleryStats, Item, ItemDetail, JournalQuery, JournalVerified, LabelRow, Role, SightingRow,
-    Stats, Status,
+    Answer, GalleryStats, Item, ItemDetail, JournalQuery, LabelRow, Role, SightingRow, Stats, Status,
 };
 use crate::domain::{
     AbstainReason, Decision, Entry, Fact, Fingerprint, ItemId, ItemState, Label, Mode, Neighbour, RawPath, SightingId,
 };
 use crate::intake::claim::Claim;
-use crate::journal::{Filter, Trust};
+use crate::journal::Filter;
 use crate::store::{ItemRecord, SightingRecord};
 
 fn mode_name(mode: &Mode) -> String {
@@ -302,72 +301,5 @@ impl Engine {
             )));
         }
         self.reader.entry(sequence).map_err(EngineError::failed)
-    }
-
-    /// Proves the journal, with a public key from elsewhere if one is given.
-    ///
-    /// # Errors
-    /// When the key cannot be read or the files cannot.
-    pub fn journal_verify(&self, key: Option<&str>) -> Result<JournalVerified, EngineError> {
-        let key = key.map(str::parse).transpose().map_err(EngineError::BadRequest)?;
-        let trust = Trust { key, ..Trust::default() };
-        let report = self.reader.verify(&trust).map_err(EngineError::failed)?;
-        Ok(JournalVerified {
-            ok: report.ok,
-            entries: report.entries,
-            checkpoint: report.checkpoint.unwrap_or(0),
-            unanchored: report.unanchored,
-            root: report.root,
-            key: report.key.unwrap_or_default(),
-            problems: report.problems,
-            cannot_prove: report.cannot_prove,
-        })
-    }
-
-    /// Compares the projection, the vectors and the archive with the journal.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub fn db_verify(&self) -> Result<DbVerified, EngineError> {
-        let report = self.store.verify();
-        let mut problems = report.problems;
-        let gallery =
-            self.gallery.write().unwrap_or_else(PoisonError::into_inner).verify().map_err(EngineError::failed)?;
-        problems.extend(gallery.problems);
-        let mut originals = 0;
-        let mut images = Vec::new();
-        self.store.for_each_perceptual(|image, _| images.push(image)).map_err(EngineError::failed)?;
-        for image in images {
-            if let Some(record) = self.store.image(&image).map_err(EngineError::failed)? {
-                originals += 1;
-                problems.extend(self.archive.read(image, &record.format).err().map(|error| error.to_string()));
-            }
-        }
-        let applied = self.store.applied();
-        if applied != self.reader.len() {
-            problems
-                .push(format!("{applied} of {} journal entries are applied; restart the engine", self.reader.len()));
-        }
-        let mut records: Vec<(String, u64)> =
-            report.counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
-        records.push(("records".into(), report.records));
-        Ok(DbVerified {
-            ok: problems.is_empty(),
-            digest: report.digest,
-            applied,
-            records,
-            vectors: gallery.rows,
-            originals,
-            problems,
-        })
-    }
-
-    /// Records and bytes of the projection.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn db_stats(&self) -> Result<serde_json::Value, EngineError> {
-        let stats = self.store.stats().map_err(EngineError::failed)?;
-        serde_json::to_value(stats).map_err(EngineError::failed)
     }
 }

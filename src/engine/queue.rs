@@ -14,16 +14,39 @@ pub(super) struct Work {
     pub(super) attempts: u32,
 }
 
+/// When a file may be worked on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Now,
+    At(Instant),
+    /// When [`Queue::unpark`] says so.
+    Parked,
+}
+
 struct Waiting {
     work: Work,
-    not_before: Option<Instant>,
+    when: When,
 }
 
 #[derive(Default)]
 struct Inside {
     waiting: BTreeMap<ItemId, Waiting>,
     working: BTreeMap<ItemId, Work>,
+    /// Of those that wait.
+    parked: usize,
     closed: bool,
+}
+
+impl Inside {
+    /// The oldest that may be worked on.
+    fn ready(&self, now: Instant) -> Option<ItemId> {
+        let may = |when| match when {
+            When::Now => true,
+            When::At(at) => at <= now,
+            When::Parked => false,
+        };
+        self.waiting.iter().find(|(_, waiting)| may(waiting.when)).map(|(id, _)| id.clone())
+    }
 }
 
 /// The queue in memory. `capacity` bounds what waits; beyond it, files stay in their folders.
@@ -52,18 +75,18 @@ impl Queue {
         if inside.closed {
             return false;
         }
-        self.insert(&mut inside, Work { claim: Box::new(claim), attempts: 0 }, None);
+        self.insert(&mut inside, Work { claim: Box::new(claim), attempts: 0 }, When::Now);
         true
     }
 
     /// Adds what was claimed before a restart, without regard to the capacity: it is here already.
     pub(super) fn restore(&self, claim: Claim) {
         let mut inside = self.lock();
-        self.insert(&mut inside, Work { claim: Box::new(claim), attempts: 0 }, None);
+        self.insert(&mut inside, Work { claim: Box::new(claim), attempts: 0 }, When::Now);
     }
 
-    fn insert(&self, inside: &mut Inside, work: Work, not_before: Option<Instant>) {
-        inside.waiting.insert(work.claim.facts.item.clone(), Waiting { work, not_before });
+    fn insert(&self, inside: &mut Inside, work: Work, when: When) {
+        inside.waiting.insert(work.claim.facts.item.clone(), Waiting { work, when });
         self.changed.notify_all();
     }
 
@@ -75,27 +98,57 @@ impl Queue {
                 return None;
             }
             let now = Instant::now();
-            let ready =
-                inside.waiting.iter().find(|(_, w)| w.not_before.is_none_or(|at| at <= now)).map(|(id, _)| id.clone());
-            if let Some(waiting) = ready.and_then(|id| inside.waiting.remove(&id)) {
-                let work = waiting.work;
-                inside.working.insert(work.claim.facts.item.clone(), work.clone());
-                self.changed.notify_all();
+            let ready = inside.ready(now);
+            if let Some(work) = ready.and_then(|id| self.start(&mut inside, &id)) {
                 return Some(work);
             }
-            let next = inside.waiting.values().filter_map(|w| w.not_before).min();
-            let pause = next
-                .map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now))
-                .max(Duration::from_millis(1));
+            let at = |when| if let When::At(at) = when { Some(at.saturating_duration_since(now)) } else { None };
+            let next = inside.waiting.values().filter_map(|w| at(w.when)).min();
+            let pause = next.unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(1));
             inside = self.changed.wait_timeout(inside, pause).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Takes the oldest that may be worked on, if there is one at this moment.
+    pub(super) fn take_now(&self) -> Option<Work> {
+        let mut inside = self.lock();
+        let ready = inside.ready(Instant::now()).filter(|_| !inside.closed)?;
+        self.start(&mut inside, &ready)
+    }
+
+    fn start(&self, inside: &mut Inside, item: &ItemId) -> Option<Work> {
+        let work = inside.waiting.remove(item)?.work;
+        inside.working.insert(item.clone(), work.clone());
+        self.changed.notify_all();
+        Some(work)
     }
 
     /// Puts work back: it was abandoned, or it failed and is tried again after a pause.
     pub(super) fn put_back(&self, work: Work, pause: Option<Duration>) {
         let mut inside = self.lock();
         inside.working.remove(&work.claim.facts.item);
-        self.insert(&mut inside, work, pause.map(|pause| Instant::now() + pause));
+        self.insert(&mut inside, work, pause.map_or(When::Now, |pause| When::At(Instant::now() + pause)));
+    }
+
+    /// Puts work back that can go no further until something outside it changes: it is left alone until then.
+    pub(super) fn park(&self, work: Work) {
+        let mut inside = self.lock();
+        inside.working.remove(&work.claim.facts.item);
+        inside.parked += 1;
+        self.insert(&mut inside, work, When::Parked);
+    }
+
+    /// Whether anything is parked.
+    pub(super) fn has_parked(&self) -> bool {
+        self.lock().parked > 0
+    }
+
+    /// What was parked may be worked on.
+    pub(super) fn unpark(&self) {
+        let mut inside = self.lock();
+        inside.parked = 0;
+        inside.waiting.values_mut().filter(|w| w.when == When::Parked).for_each(|w| w.when = When::Now);
+        self.changed.notify_all();
     }
 
     /// Forgets finished work.
@@ -179,9 +232,10 @@ mod tests {
 
         /// Whatever happens to files, each is waiting, worked on or finished, and the oldest that may goes first.
         #[test]
-        fn every_file_is_in_one_place(steps in prop::collection::vec(0..6_u8, 1..80)) {
+        fn every_file_is_in_one_place(steps in prop::collection::vec(0..8_u8, 1..80)) {
             let queue = Queue::new(1000);
             let (mut waiting, mut paused, mut working) = (BTreeSet::new(), BTreeSet::new(), Vec::<Work>::new());
+            let mut parked = BTreeSet::new();
             let mut next = 0;
             for step in steps {
                 match step {
@@ -204,15 +258,25 @@ mod tests {
                         paused.insert(work.claim.facts.item.clone());
                         queue.put_back(work, Some(Duration::from_secs(3600)));
                     },
+                    5 => if let Some(work) = working.pop() {
+                        parked.insert(work.claim.facts.item.clone());
+                        queue.park(work);
+                    },
+                    6 => {
+                        queue.unpark();
+                        waiting.append(&mut parked);
+                    }
                     _ => if let Some(work) = working.pop() {
                         queue.finish(&work.claim.facts.item);
                         prop_assert!(!queue.holds(&work.claim.facts.item));
                     },
                 }
                 let (w, k) = queue.counts();
-                prop_assert_eq!((w as usize, k as usize), (waiting.len() + paused.len(), working.len()));
+                let all: BTreeSet<_> = waiting.iter().chain(&paused).chain(&parked).collect();
+                prop_assert_eq!((w as usize, k as usize), (all.len(), working.len()));
+                prop_assert_eq!(queue.has_parked(), !parked.is_empty());
                 let listed = queue.window(false, None, 1000);
-                prop_assert!(listed.iter().map(|(c, _)| &c.facts.item).eq(waiting.union(&paused)));
+                prop_assert!(listed.iter().map(|(c, _)| &c.facts.item).eq(all));
             }
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
-use super::core::{Engine, ModelsState, Truth, lock};
+use super::core::{Engine, ModelsState, Truth, damaged_sentence, lock};
 use super::intents::Intents;
 use super::lane::Lane;
 use super::meters::Meters;
@@ -18,11 +18,12 @@ use super::models::Loader;
 use super::outcome::quarantined_data;
 use super::pipeline;
 use super::queue::Queue;
+use super::space::Space;
 use crate::archive::{Archive, image_id};
 use crate::config::{Config, VectorType};
 use crate::domain::view::{Event, ModelStatus};
 use crate::domain::{Draft, Fact, ImageFailed, ItemId, ItemState, RawPath};
-use crate::gallery::{self, Gallery};
+use crate::gallery::{self, Gallery, GalleryError};
 use crate::intake::claim::Claims;
 use crate::intake::dedupe::{PerceptualHash, PerceptualIndex};
 use crate::intake::watch::{Notice, Watcher};
@@ -33,6 +34,9 @@ use crate::store::Store;
 const WAITING: usize = 10_000;
 /// Between checkpoints where fewer than `engine.checkpoint_every` entries came.
 const ANCHOR: Duration = Duration::from_secs(10);
+
+/// Between looks at the room on the disk.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Why a workspace cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +94,7 @@ pub struct Running {
 }
 
 /// Takes the workspace's lock, or says who has it.
-fn take_lock(config: &Config) -> Result<File, StartError> {
+pub(super) fn take_lock(config: &Config) -> Result<File, StartError> {
     let path = config.database().join("engine.lock");
     let mut file = File::options()
         .read(true)
@@ -118,6 +122,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     restrict(&database)?;
     let lock_file = take_lock(&config)?;
     let mut warnings = Vec::new();
+    let (space, said) = Space::open(&config);
+    warnings.extend(said);
 
     let journal_options =
         journal::Options { checkpoint_every: config.engine.checkpoint_every, ..journal::Options::default() };
@@ -133,7 +139,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     }
     let reader = journal.reader();
     let store = open_store(&database.join("store"), &mut journal, &mut warnings)?;
-    let gallery = open_gallery(&config, &store)?;
+    let gallery = open_gallery(&config, &store, &mut warnings)?;
     let mut perceptual = PerceptualIndex::default();
     let mut remember = |image, hash: &str| {
         if let Some(hash) = PerceptualHash::from_hex(hash) {
@@ -169,6 +175,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         archive,
         claims,
         quarantine,
+        space,
         queue: Queue::new(WAITING),
         lane: Lane::new(config.engine.ahead),
         meters: Meters::new(),
@@ -256,7 +263,9 @@ fn replay(store: &Store, journal: &Journal) -> Result<(), StartError> {
     }
 }
 
-fn open_gallery(config: &Config, store: &Store) -> Result<Gallery, StartError> {
+/// Opens the gallery and enrols what the projection names. Damaged rows do not keep the engine from starting, for it is
+/// the engine that makes them anew; until then it answers no question about the gallery.
+fn open_gallery(config: &Config, store: &Store, warnings: &mut Vec<String>) -> Result<Gallery, StartError> {
     let dtype = match config.vector_type {
         VectorType::F32 => gallery::Dtype::F32,
         VectorType::F16 => gallery::Dtype::F16,
@@ -264,21 +273,24 @@ fn open_gallery(config: &Config, store: &Store) -> Result<Gallery, StartError> {
     let mut gallery =
         Gallery::open(&config.database().join("gallery"), gallery::Options { dtype, ..gallery::Options::default() })
             .map_err(room)?;
-    let mut wrong = None;
+    let (mut wrong, mut first) = (None, None);
     store
-        .for_each_sighting(|id, record| {
-            if wrong.is_none()
-                && let Err(error) = gallery.admit(id, record.label, record.fingerprint, &record.vectors)
-            {
-                wrong = Some(error);
+        .for_each_sighting(|id, record| match gallery.admit(id, record.label, record.fingerprint, &record.vectors) {
+            Ok(()) => {}
+            Err(error @ GalleryError::Row { .. }) => {
+                gallery.miss(id);
+                first.get_or_insert(error);
             }
+            Err(error) => drop(wrong.get_or_insert(error)),
         })
         .map_err(room)?;
-    match wrong {
-        // A gallery with a hole in it could answer wrongly: the next of kin instead of the pack itself.
-        Some(error) => Err(room(error)),
-        None => Ok(gallery),
+    if let Some(error) = wrong {
+        return Err(room(error));
     }
+    if let Some(first) = first {
+        warnings.push(format!("{} ({first})", damaged_sentence(gallery.damaged().len())));
+    }
+    Ok(gallery)
 }
 
 /// A thread that panics must not go unnoticed: the engine halts and says so.
@@ -358,7 +370,9 @@ impl Engine {
                 true
             }
         };
-        Watcher::start(&self.config.watch, &self.config.intake, Arc::clone(&self.claims), notice)
+        let engine = Arc::clone(self);
+        let room = move || !engine.space.is_cramped();
+        Watcher::start(&self.config.watch, &self.config.intake, Arc::clone(&self.claims), room, notice)
             .map_err(failed("watch", &self.config.workspace))
     }
 
@@ -375,7 +389,7 @@ impl Engine {
 
     fn keep_telling(&self) {
         let mut last = (0, 0);
-        let mut anchored = Instant::now();
+        let (mut anchored, mut looked) = (Instant::now(), Instant::now());
         while !self.stopping.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(100));
             let counts = self.queue.counts();
@@ -384,6 +398,10 @@ impl Engine {
                 self.dirty.store(true, Ordering::Relaxed);
             }
             self.tell_if_changed();
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.look_at_space();
+            }
             if anchored.elapsed() >= ANCHOR {
                 anchored = Instant::now();
                 self.anchor();

@@ -27,7 +27,7 @@ pub enum GalleryError {
     },
     /// A row that the journal names is not what it was.
     #[error(
-        "{}: row {row}{} {detail}; restore the file from a backup, or run `sightline gallery reembed`",
+        "{}: row {row}{} {detail}",
         path.display(),
         sighting.map_or(String::new(), |s| format!(", a vector of {s},"))
     )]

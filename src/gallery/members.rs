@@ -1,6 +1,6 @@
 //! Which vectors are enrolled, as what: told by the journal's entries, checked against the rows.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Dtype, Gallery, GalleryError};
 use crate::domain::{Embedding, Fingerprint, Label, Rotation, SightingId, VectorRef};
@@ -27,6 +27,8 @@ pub(super) struct Members {
     pub sets: BTreeMap<Fingerprint, Vec<Member>>,
     /// Under which weights a sighting is enrolled, and its place among them.
     places: HashMap<SightingId, (Fingerprint, usize)>,
+    /// Enrolled by the journal, but with a row that cannot be read.
+    damaged: BTreeSet<SightingId>,
 }
 
 impl Members {
@@ -43,6 +45,9 @@ impl Members {
     }
 
     fn remove(&mut self, sighting: &SightingId) -> bool {
+        if self.damaged.remove(sighting) {
+            return true;
+        }
         let Some((fingerprint, at)) = self.places.remove(sighting) else {
             return false;
         };
@@ -97,6 +102,8 @@ pub struct GalleryStats {
     pub segments: Vec<SegmentStats>,
     /// Files that cannot be read, and why.
     pub unreadable: BTreeMap<u32, String>,
+    /// Enrolled sightings whose vectors are damaged.
+    pub damaged: usize,
 }
 
 /// What reading every row found.
@@ -141,11 +148,28 @@ impl Gallery {
         Ok(())
     }
 
+    /// Remembers a sighting that is enrolled but cannot be admitted, for a row of its vectors is damaged. It is not
+    /// searched; it counts as damaged until it is admitted with new rows, or removed.
+    pub fn miss(&mut self, sighting: SightingId) {
+        self.members.remove(&sighting);
+        self.members.damaged.insert(sighting);
+    }
+
+    /// Enrolled sightings that cannot be searched, for their vectors are damaged. While there are any, an answer
+    /// could be the next of kin instead of the pack itself.
+    #[must_use]
+    pub fn damaged(&self) -> &BTreeSet<SightingId> {
+        &self.members.damaged
+    }
+
     /// Gives an enrolled sighting another label.
     ///
     /// # Errors
     /// It is not enrolled.
     pub fn relabel(&mut self, sighting: &SightingId, label: Label) -> Result<(), GalleryError> {
+        if self.members.damaged.contains(sighting) {
+            return Ok(());
+        }
         let member = self.members.get_mut(sighting).ok_or(GalleryError::Unknown(*sighting))?;
         member.label = label;
         Ok(())
@@ -208,6 +232,7 @@ impl Gallery {
             by_weights: self.members.sets.iter().map(|(f, set)| (f.to_string(), set.len())).collect(),
             segments: self.segments.values().map(segment).collect(),
             unreadable: self.unreadable.clone(),
+            damaged: self.members.damaged.len(),
         }
     }
 
@@ -240,6 +265,7 @@ impl Gallery {
                 }
             }
         }
+        problems.extend(self.members.damaged.iter().map(|sighting| format!("{sighting}: its vectors are damaged")));
         if problems.is_empty() && sound_needed < needed.len() as u64 {
             problems.push(format!("{} enrolled rows are missing", needed.len() as u64 - sound_needed));
         }

@@ -77,6 +77,22 @@ struct Sidecar {
     copied_from: Option<Origin>,
 }
 
+/// From so many files on, one sync of the whole file system is cheaper than one a file.
+const MANY: usize = 8;
+
+/// When what is written must be on the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Synced {
+    Now,
+    /// The caller sees to it.
+    Later,
+}
+
+/// The same error once more, for each of those that it befell.
+fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
 /// Milliseconds since 1970.
 #[must_use]
 pub fn now_ms() -> i64 {
@@ -109,13 +125,14 @@ impl Claims {
         self.dir.join(format!("{item}.json"))
     }
 
-    fn write_sidecar(&self, sidecar: &Sidecar) -> Result<(), ClaimError> {
+    fn write_sidecar(&self, sidecar: &Sidecar, synced: Synced) -> Result<(), ClaimError> {
         let path = self.sidecar(&sidecar.facts.item);
         let doing = "cannot write";
         let text = serde_json::to_vec(sidecar).map_err(io::Error::other).map_err(failed(doing, &path))?;
         let temporary = path.with_extension("json.new");
-        let mut file = File::create(&temporary).map_err(failed(doing, &temporary))?;
-        file.write_all(&text).and_then(|()| file.sync_data()).map_err(failed(doing, &temporary))?;
+        let file = File::create(&temporary).map_err(failed(doing, &temporary))?;
+        let sync = |()| if synced == Synced::Now { file.sync_data() } else { Ok(()) };
+        (&file).write_all(&text).and_then(sync).map_err(failed(doing, &temporary))?;
         fs::rename(&temporary, &path).map_err(failed(doing, &path))
     }
 
@@ -147,23 +164,58 @@ impl Claims {
     /// # Errors
     /// When the file cannot be moved; it is then still where it was.
     pub fn take(&self, candidate: &Candidate) -> Result<Claim, ClaimError> {
+        let nothing = || failed("cannot claim", &candidate.path)(io::Error::other("nothing was tried"));
+        self.take_all(std::slice::from_ref(candidate)).pop().unwrap_or_else(|| Err(nothing()))
+    }
+
+    /// Claims files of watched folders, syncing once for all of them: a sync a file is most of the cost of a small one.
+    /// The answers are in the order of the candidates; see [`Self::take`].
+    pub fn take_all(&self, candidates: &[Candidate]) -> Vec<Result<Claim, ClaimError>> {
+        let described: Vec<_> = candidates.iter().map(|candidate| self.describe(candidate)).collect();
+        let items: Vec<&ItemId> = described.iter().flatten().map(|(sidecar, _)| &sidecar.facts.item).collect();
+        if let Err(error) = self.sync_sidecars(&items) {
+            let give_up = |described: Result<(Sidecar, fs::Metadata), ClaimError>| {
+                let (sidecar, _) = described?;
+                self.finish(&sidecar.facts.item)?;
+                Err(failed("cannot sync", &self.dir)(again(&error.source)))
+            };
+            return described.into_iter().map(give_up).collect();
+        }
+        let moved: Vec<_> = candidates
+            .iter()
+            .zip(described)
+            .map(|(candidate, described)| described.and_then(|(sidecar, meta)| self.move_in(candidate, sidecar, &meta)))
+            .collect();
+        match self.sync() {
+            Ok(()) => moved,
+            Err(error) => moved
+                .into_iter()
+                .map(|claim| claim.and_then(|_| Err(failed("cannot sync", &self.dir)(again(&error.source)))))
+                .collect(),
+        }
+    }
+
+    /// Writes down where a file comes from, before it is moved.
+    fn describe(&self, candidate: &Candidate) -> Result<(Sidecar, fs::Metadata), ClaimError> {
         let path = &candidate.path;
         let meta = fs::symlink_metadata(path).map_err(failed("cannot look at", path))?;
         if !meta.is_file() {
             return Err(failed("cannot claim", path)(io::Error::other("it is no regular file")));
         }
-        let facts = self.facts(candidate, &meta);
-        let item = facts.item.clone();
-        let mut sidecar = Sidecar { facts, released: false, copied_from: None };
-        self.write_sidecar(&sidecar)?;
-        self.sync()?;
+        let sidecar = Sidecar { facts: self.facts(candidate, &meta), released: false, copied_from: None };
+        self.write_sidecar(&sidecar, Synced::Later)?;
+        Ok((sidecar, meta))
+    }
+
+    fn move_in(&self, candidate: &Candidate, mut sidecar: Sidecar, meta: &fs::Metadata) -> Result<Claim, ClaimError> {
+        let (path, item) = (&candidate.path, sidecar.facts.item.clone());
         let data = self.data(&item);
         match fs::rename(path, &data) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                sidecar.copied_from = Some(Origin::of(&meta));
-                self.write_sidecar(&sidecar)?;
-                let copied = self.copy_in(path, &item).and_then(|()| Self::drop_origin(path, Origin::of(&meta)));
+                sidecar.copied_from = Some(Origin::of(meta));
+                self.write_sidecar(&sidecar, Synced::Now)?;
+                let copied = self.copy_in(path, &item).and_then(|()| Self::drop_origin(path, Origin::of(meta)));
                 if let Err(error) = copied {
                     self.finish(&item)?;
                     return Err(error);
@@ -174,8 +226,20 @@ impl Claims {
                 return Err(failed("cannot move into the queue", path)(error));
             }
         }
-        self.sync()?;
         Ok(Claim { facts: sidecar.facts, data, released: false })
+    }
+
+    /// Makes what was written about these files last.
+    fn sync_sidecars(&self, items: &[&ItemId]) -> Result<(), ClaimError> {
+        if items.len() >= MANY {
+            let dir = File::open(&self.dir).map_err(failed("cannot sync", &self.dir))?;
+            return rustix::fs::syncfs(dir).map_err(io::Error::from).map_err(failed("cannot sync", &self.dir));
+        }
+        for item in items {
+            let path = self.sidecar(item);
+            File::open(&path).and_then(|file| file.sync_data()).map_err(failed("cannot sync", &path))?;
+        }
+        if items.is_empty() { Ok(()) } else { self.sync() }
     }
 
     /// Puts a copy of an operator's file into the queue; the file itself stays.
@@ -191,7 +255,7 @@ impl Claims {
         let facts = self.facts(candidate, &meta);
         let data = self.data(&facts.item);
         let sidecar = Sidecar { facts, released: false, copied_from: None };
-        self.write_sidecar(&sidecar)?;
+        self.write_sidecar(&sidecar, Synced::Now)?;
         if let Err(error) = self.copy_in(path, &sidecar.facts.item) {
             self.finish(&sidecar.facts.item)?;
             return Err(error);
@@ -206,7 +270,7 @@ impl Claims {
     /// When `from` cannot be linked or copied into the queue.
     pub fn put_back(&self, facts: &FileFacts, from: &Path) -> Result<Claim, ClaimError> {
         let data = self.data(&facts.item);
-        self.write_sidecar(&Sidecar { facts: facts.clone(), released: true, copied_from: None })?;
+        self.write_sidecar(&Sidecar { facts: facts.clone(), released: true, copied_from: None }, Synced::Now)?;
         if data != from && !data.exists() {
             self.copy_in(from, &facts.item)?;
         }
@@ -290,7 +354,7 @@ impl Claims {
         let meta = fs::metadata(&data).map_err(failed("cannot look at", &data))?;
         let candidate = Candidate { path: data.clone(), source: self.dir.clone(), mode: Mode::Identify };
         let facts = FileFacts { item, ..self.facts(&candidate, &meta) };
-        self.write_sidecar(&Sidecar { facts: facts.clone(), released: false, copied_from: None })?;
+        self.write_sidecar(&Sidecar { facts: facts.clone(), released: false, copied_from: None }, Synced::Now)?;
         Ok(Claim { facts, data, released: false })
     }
 }
@@ -331,5 +395,40 @@ mod tests {
         assert_eq!(pending.len(), 1);
         assert_eq!(pending[0].facts.item, bare);
         assert!(!dir.path().join(format!("{orphan}.json")).exists());
+    }
+
+    #[test]
+    #[allow(clippy::print_stderr, reason = "why a test did nothing")]
+    fn a_claim_across_file_systems_is_whole_and_leaves_nothing_behind() {
+        let (here, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm"));
+        let device = |dir: &Path| fs::metadata(dir).unwrap().dev();
+        let Some(there) = shared.ok().filter(|there| device(there.path()) != device(here.path())) else {
+            return eprintln!("skipped: /dev/shm is no file system of its own");
+        };
+        let claims = Claims::open(here.path()).unwrap();
+        let candidate = |name: &str| {
+            let path = there.path().join(name);
+            fs::write(&path, name).unwrap();
+            Candidate { path, source: there.path().to_owned(), mode: Mode::Identify }
+        };
+        let (one, two) = (candidate("one"), candidate("two"));
+        let claim = claims.take(&one).unwrap();
+        assert!(!one.path.exists());
+        assert_eq!(fs::read(&claim.data).unwrap(), b"one");
+        assert_eq!(claim.facts.path.as_path(), one.path);
+
+        // A crash after the copy and before the original was removed: the next start removes it, and it is taken once.
+        let origin = Origin::of(&fs::metadata(&two.path).unwrap());
+        let facts = claims.facts(&two, &fs::metadata(&two.path).unwrap());
+        let item = facts.item.clone();
+        claims.write_sidecar(&Sidecar { facts, released: false, copied_from: Some(origin) }, Synced::Now).unwrap();
+        claims.copy_in(&two.path, &item).unwrap();
+        assert_eq!(claims.pending().unwrap().len(), 2);
+        assert!(!two.path.exists());
+
+        // The same crash, but another file lies at the path by now: it is not the one that was copied, so it stays.
+        fs::write(&two.path, "another").unwrap();
+        assert_eq!(claims.pending().unwrap().len(), 2);
+        assert_eq!(fs::read(&two.path).unwrap(), b"another");
     }
 }

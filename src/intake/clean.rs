@@ -160,6 +160,7 @@ fn decode(format: Format, bytes: &[u8], limits: &Limits) -> Result<(RgbImage, Or
             Ok((upright(DynamicImage::ImageRgb8(image), orientation), orientation))
         }
         Format::Png => {
+            let bytes = structure::png_without_extras(bytes);
             let decoder = image::codecs::png::PngDecoder::new(Cursor::new(bytes)).map_err(damage)?;
             if decoder.is_apng().map_err(damage)? {
                 return Err(Reject::new(

@@ -1,12 +1,15 @@
 //! Is the file whole? Checked on the container, before any pixel is decoded.
 
+use std::borrow::Cow;
+
 use super::clean::{Format, Reject, corrupt, truncated};
+use super::scans;
 use crate::domain::QuarantineCode;
 
 /// Checks what the format's own frame promises: chunks and their checksums, declared lengths, the end.
 pub(super) fn check(format: Format, bytes: &[u8]) -> Result<(), Reject> {
     match format {
-        Format::Jpeg => jpeg(bytes),
+        Format::Jpeg => scans::check(bytes),
         Format::Png => png(bytes),
         Format::WebP => webp(bytes),
         Format::Bmp => bmp(bytes),
@@ -20,33 +23,6 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn le32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
-}
-
-/// An end marker after the first scan (T.81 B.1.1): between SOS and EOI no FF D9 can occur in the data itself.
-fn jpeg(bytes: &[u8]) -> Result<(), Reject> {
-    let mut at = 2;
-    loop {
-        // Fill bytes may precede a marker.
-        while bytes.get(at) == Some(&0xFF) && bytes.get(at + 1) == Some(&0xFF) {
-            at += 1;
-        }
-        match (bytes.get(at), bytes.get(at + 1)) {
-            (Some(0xFF), Some(0xD9)) => return Err(corrupt("it ends before its first scan")),
-            (Some(0xFF), Some(0x01 | 0xD0..=0xD7)) => at += 2,
-            (Some(0xFF), Some(marker)) => {
-                let (Some(high), Some(low)) = (bytes.get(at + 2), bytes.get(at + 3)) else { break };
-                let length = usize::from(*high) << 8 | usize::from(*low);
-                at += 2 + length;
-                if *marker == 0xDA {
-                    break;
-                }
-            }
-            (Some(_), _) => return Err(corrupt("bytes between its segments")),
-            (None, _) => break,
-        }
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    if rest.windows(2).any(|pair| pair == [0xFF, 0xD9]) { Ok(()) } else { Err(truncated("there is no end marker")) }
 }
 
 fn png(bytes: &[u8]) -> Result<(), Reject> {
@@ -65,6 +41,26 @@ fn png(bytes: &[u8]) -> Result<(), Reject> {
         }
         at = end + 4;
     }
+}
+
+/// A sound PNG without its compressed extras (colour profile, texts): they change no pixel here, and a few kilobytes
+/// of them can unpack to gigabytes.
+pub(super) fn png_without_extras(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const EXTRAS: [&[u8]; 3] = [b"iCCP", b"zTXt", b"iTXt"];
+    let (mut kept, mut copied, mut at) = (Vec::new(), 0, 8);
+    while let Some(length) = be32(bytes, at) {
+        let end = at + 12 + length as usize;
+        if bytes.get(at + 4..at + 8).is_some_and(|kind| EXTRAS.contains(&kind)) {
+            kept.extend_from_slice(&bytes[copied..at]);
+            copied = end.min(bytes.len());
+        }
+        at = end;
+    }
+    if copied == 0 {
+        return Cow::Borrowed(bytes);
+    }
+    kept.extend_from_slice(&bytes[copied..]);
+    Cow::Owned(kept)
 }
 
 fn webp(bytes: &[u8]) -> Result<(), Reject> {

@@ -15,6 +15,9 @@ use super::claim::{Claim, Claims};
 use super::scan::{Scanner, is_network};
 use crate::config::{Intake, Watch, WatchBackend};
 
+/// Files that are claimed together.
+const BATCH: usize = 256;
+
 /// What the watcher tells the engine.
 #[derive(Debug)]
 pub enum Notice {
@@ -37,7 +40,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts watching; `notice` is called from the watcher's thread and may block (backpressure).
+    /// Starts watching. Files stay where they are while `room` says that there is none. `notice` is called from the watcher's thread and may block (backpressure).
     /// It returns false once nobody listens any more.
     ///
     /// # Errors
@@ -46,6 +49,7 @@ impl Watcher {
         watches: &[Watch],
         intake: &Intake,
         claims: std::sync::Arc<Claims>,
+        room: impl Fn() -> bool + Send + 'static,
         notice: impl FnMut(Notice) -> bool + Send + 'static,
     ) -> std::io::Result<Self> {
         // One hint waiting is as good as a thousand: the look that follows sees everything.
@@ -53,8 +57,14 @@ impl Watcher {
         let scanners =
             watches.iter().map(|w| Scanner::new(w.clone(), Duration::from_millis(intake.settle_ms))).collect();
         let sender = hints.clone();
-        let mut looker =
-            Looker { scanners, intake: intake.clone(), claims, notice: Box::new(notice), said: HashMap::new() };
+        let mut looker = Looker {
+            scanners,
+            intake: intake.clone(),
+            claims,
+            room: Box::new(room),
+            notice: Box::new(notice),
+            said: HashMap::new(),
+        };
         let thread = std::thread::Builder::new().name("watch".into()).spawn(move || looker.run(&inbox, &sender))?;
         Ok(Self { hints, thread: Some(thread) })
     }
@@ -79,6 +89,7 @@ struct Looker {
     scanners: Vec<Scanner>,
     intake: Intake,
     claims: std::sync::Arc<Claims>,
+    room: Box<dyn Fn() -> bool + Send>,
     notice: Box<dyn FnMut(Notice) -> bool + Send>,
     said: HashMap<PathBuf, String>,
 }
@@ -133,16 +144,23 @@ impl Looker {
             for (path, why) in found.passed_over {
                 self.say(path, why);
             }
-            for candidate in found.complete {
-                match self.claims.take(&candidate) {
-                    Ok(claim) => {
-                        if !(self.notice)(Notice::Claimed(Box::new(claim))) {
-                            return None;
+            for candidates in found.complete.chunks(BATCH) {
+                if !(self.room)() {
+                    unsettled += 1;
+                    break;
+                }
+                for (candidate, claimed) in candidates.iter().zip(self.claims.take_all(candidates)) {
+                    match claimed {
+                        Ok(claim) => {
+                            // Those that are claimed by now wait in the queue's folder for the next start.
+                            if !(self.notice)(Notice::Claimed(Box::new(claim))) {
+                                return None;
+                            }
                         }
+                        // Gone: its owner took it back, or another look was faster.
+                        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {}
+                        Err(error) => self.say(candidate.path.clone(), error.to_string()),
                     }
-                    // Gone: its owner took it back, or another look was faster.
-                    Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(error) => self.say(candidate.path, error.to_string()),
                 }
             }
         }

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Mutex, PoisonError};
 
+use super::checkpoint::Log;
 use super::index::{Shared, Span};
-use super::{JournalError, Trust, VerifyReport, frame, scan, verify};
+use super::{Checkpoint, JournalError, Trust, VerifyReport, frame, scan, verify};
 use crate::domain::Entry;
 
 /// Bytes read in one go.
@@ -87,6 +88,15 @@ impl Reader {
     pub fn tail(&self, n: usize) -> Result<Vec<Entry>, JournalError> {
         let from = self.len().saturating_sub(n as u64);
         self.read_range(from, n)
+    }
+
+    /// The last signed checkpoint: evidence to keep elsewhere, see [`Trust::checkpoint`].
+    ///
+    /// # Errors
+    /// The file of checkpoints cannot be read.
+    pub fn checkpoint(&self) -> Result<Option<Checkpoint>, JournalError> {
+        let bytes = self.shared.read().checkpoint_bytes;
+        Ok(Log::read(&self.shared.dir, Some(bytes))?.last().cloned())
     }
 
     /// Proves everything that was on disk when this was called, while the writer goes on; see [`verify()`].

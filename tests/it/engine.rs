@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use image::{Rgb, RgbImage};
 use sightline::api::client::intent;
 use sightline::config::{Config, documented_yaml};
-use sightline::domain::view::{Ingest, Intent, Item, Role, Status};
+use sightline::domain::view::{Ingest, Intent, Item, Role, Status, Trusted};
 use sightline::domain::{Entry, Fact, FileFacts, ImageId, ItemState, Label, RawPath};
 use sightline::engine::{self, Engine, Loader, Models, Options, Running};
 use sightline::vision::fake::{TestDetector, TestEmbedder};
@@ -28,8 +28,9 @@ use crate::support::encoded;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A workspace in a temporary folder.
-struct Yard {
-    dir: tempfile::TempDir,
+pub(crate) struct Yard {
+    /// Kept while the workspace is its own.
+    _dir: Option<tempfile::TempDir>,
     config: Config,
 }
 
@@ -37,46 +38,53 @@ impl Yard {
     /// A workspace with the default settings but for these, and quick watching.
     fn new(settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let yard = Self::at(dir.path(), settings);
+        Self { _dir: Some(dir), ..yard }
+    }
+
+    /// The same in a folder that is there.
+    pub(crate) fn at(dir: &Path, settings: &[(&str, &str)]) -> Self {
         let mut overrides = vec![
             ("crop.image_size", "56".to_owned()),
             ("intake.settle_ms", "30".to_owned()),
             ("intake.rescan_seconds", "1".to_owned()),
+            ("engine.ballast_mb", "0".to_owned()),
         ];
         overrides.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
-        let config = Config::parse(&documented_yaml(&overrides), dir.path()).unwrap();
+        let config = Config::parse(&documented_yaml(&overrides), dir).unwrap();
         for watch in &config.watch {
             fs::create_dir_all(&watch.path).unwrap();
         }
-        Self { dir, config }
+        Self { _dir: None, config }
     }
 
-    fn path(&self, below: impl AsRef<Path>) -> PathBuf {
-        self.dir.path().join(below)
+    pub(crate) fn path(&self, below: impl AsRef<Path>) -> PathBuf {
+        self.config.workspace.join(below)
     }
 
     /// Writes a file below the workspace, making its folders; gives its path.
-    fn write(&self, below: impl AsRef<Path>, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn write(&self, below: impl AsRef<Path>, bytes: &[u8]) -> PathBuf {
         let path = self.path(below);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, bytes).unwrap();
         path
     }
 
-    fn start(&self) -> Yarded {
+    pub(crate) fn start(&self) -> Yarded {
         self.start_with(standard("weights"))
     }
 
-    fn start_with(&self, loader: Loader) -> Yarded {
+    pub(crate) fn start_with(&self, loader: Loader) -> Yarded {
         self.try_start(Options { watch: true, work: true, loader }).unwrap()
     }
 
-    fn try_start(&self, options: Options) -> Result<Yarded, engine::StartError> {
+    pub(crate) fn try_start(&self, options: Options) -> Result<Yarded, engine::StartError> {
         engine::start(self.config.clone(), options).map(|running| Yarded(Some(running)))
     }
 }
 
 /// A running engine that is stopped in good order when dropped.
-struct Yarded(Option<Running>);
+pub(crate) struct Yarded(Option<Running>);
 
 impl Deref for Yarded {
     type Target = Arc<Engine>;
@@ -94,12 +102,12 @@ impl Drop for Yarded {
 }
 
 impl Yarded {
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.0.take().unwrap().stop();
     }
 
     /// Waits until so many files have an outcome and nothing is on its way.
-    fn wait(&self, outcomes: u64) {
+    pub(crate) fn wait(&self, outcomes: u64) {
         until(&format!("{outcomes} outcomes"), || {
             let stats = self.queue_stats().unwrap();
             let ended = stats.done + stats.duplicate + stats.quarantined + stats.failed + stats.discarded;
@@ -108,24 +116,24 @@ impl Yarded {
         });
     }
 
-    fn look(&self) -> Status {
+    pub(crate) fn look(&self) -> Status {
         self.status("tester", Role::Viewer)
     }
 
-    fn in_state(&self, state: ItemState) -> Vec<Item> {
+    pub(crate) fn in_state(&self, state: ItemState) -> Vec<Item> {
         self.items(Some(state), None, 1000, false).unwrap()
     }
 
-    fn journal(&self) -> Vec<Entry> {
+    pub(crate) fn journal(&self) -> Vec<Entry> {
         (0..self.look().entries).map(|n| self.journal_entry(n).unwrap()).collect()
     }
 
-    fn warned(&self, text: &str) -> bool {
+    pub(crate) fn warned(&self, text: &str) -> bool {
         self.look().warnings.iter().any(|warning| warning.contains(text))
     }
 
     /// Queues a picture for a label, or as a probe, and waits for its outcome.
-    fn queue(&self, path: &Path, label: Option<&str>) -> Item {
+    pub(crate) fn queue(&self, path: &Path, label: Option<&str>) -> Item {
         let act = Ingest { paths: vec![RawPath(path.to_owned())], label: label.map(|l| Label::new(l).unwrap()) };
         let ingested = self.ingest("tester", &intent(act, "")).unwrap();
         assert!(ingested.problems.is_empty(), "{:?}", ingested.problems);
@@ -137,8 +145,8 @@ impl Yarded {
         })
     }
 
-    fn prove(&self) {
-        let journal = self.journal_verify(None).unwrap();
+    pub(crate) fn prove(&self) {
+        let journal = self.journal_verify(&Trusted::default()).unwrap();
         assert!(journal.ok, "{:?}", journal.problems);
         let db = self.db_verify().unwrap();
         assert!(db.ok, "{:?}", db.problems);
@@ -146,7 +154,7 @@ impl Yarded {
 }
 
 /// Waits until it is so; panics with the last answer otherwise.
-fn until<T>(what: &str, mut so: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn until<T>(what: &str, mut so: impl FnMut() -> Result<T, String>) -> T {
     let began = Instant::now();
     loop {
         match so() {
@@ -159,11 +167,11 @@ fn until<T>(what: &str, mut so: impl FnMut() -> Result<T, String>) -> T {
     }
 }
 
-fn reasoned<T>(act: T) -> Intent<T> {
+pub(crate) fn reasoned<T>(act: T) -> Intent<T> {
     intent(act, "the test wants it")
 }
 
-fn models(detector: Box<dyn Detect>, embedder: Box<dyn Embed>) -> Models {
+pub(crate) fn models(detector: Box<dyn Detect>, embedder: Box<dyn Embed>) -> Models {
     Models {
         detector: Some(detector),
         detector_id: None,
@@ -175,13 +183,13 @@ fn models(detector: Box<dyn Detect>, embedder: Box<dyn Embed>) -> Models {
 }
 
 /// The stand-ins, with weights of a name.
-fn standard(weights: &str) -> Loader {
+pub(crate) fn standard(weights: &str) -> Loader {
     let weights = weights.to_owned();
     Box::new(move |_| Ok(models(Box::new(TestDetector::default()), Box::new(TestEmbedder::named(&weights)))))
 }
 
 /// A pack: 4 x 4 patches of its own colours, so that packs are unlike each other, and unlike themselves turned.
-fn pack(seed: u32) -> RgbImage {
+pub(crate) fn pack(seed: u32) -> RgbImage {
     let colour = |patch: u32, channel: u32| {
         let mut hash = (seed * 16 + patch) * 3 + channel + 1;
         for _ in 0..3 {
@@ -195,7 +203,7 @@ fn pack(seed: u32) -> RgbImage {
     })
 }
 
-fn png(image: &RgbImage) -> Vec<u8> {
+pub(crate) fn png(image: &RgbImage) -> Vec<u8> {
     encoded(image, image::ImageFormat::Png)
 }
 
@@ -211,7 +219,7 @@ fn outcome(entry: &Entry) -> Option<(FileFacts, Option<ImageId>)> {
 
 /// Proves that each dropped file has exactly one outcome in the journal, that its bytes are what was dropped, that
 /// nothing is left in the queue's folder or the watched ones, and that nothing else was recorded.
-fn accounted(yard: &Yard, engine: &Yarded, dropped: &BTreeMap<PathBuf, Vec<u8>>) {
+pub(crate) fn accounted(yard: &Yard, engine: &Yarded, dropped: &BTreeMap<PathBuf, Vec<u8>>) {
     let mut outcomes: BTreeMap<PathBuf, Vec<Entry>> = BTreeMap::new();
     for entry in engine.journal() {
         if let Some((file, image)) = outcome(&entry) {

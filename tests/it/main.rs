@@ -11,5 +11,6 @@ mod process;
 mod readme;
 mod samples;
 mod support;
+mod torture;
 mod truth;
 mod vision;

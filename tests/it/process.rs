@@ -1,6 +1,9 @@
 //! The program itself: commands, the engine as a process, its socket, and SIGKILL.
 
+mod bombs;
 mod commands;
+mod flood;
+mod full_disk;
 mod kills;
 mod socket;
 
@@ -59,7 +62,12 @@ pub struct Desk {
 impl Desk {
     /// Whole pictures through a small DINOv2, and these settings.
     pub fn new(settings: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(&std::env::temp_dir(), settings)
+    }
+
+    /// The same below a folder of one's own.
+    pub fn within(parent: &Path, settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
         let mut overrides = vec![
             ("models.embedder", format!("{:?}", weights())),
             ("device", "cpu".to_owned()),
@@ -68,6 +76,7 @@ impl Desk {
             ("intake.settle_ms", "50".to_owned()),
             ("intake.rescan_seconds", "1".to_owned()),
             ("engine.model_threads", "1".to_owned()),
+            ("engine.ballast_mb", "0".to_owned()),
         ];
         for (key, value) in settings {
             overrides.retain(|(known, _)| known != key);
@@ -121,8 +130,13 @@ impl Desk {
 
     /// Starts the engine and waits until it answers.
     pub fn serve(&self) -> Served {
+        self.serve_with("serve")
+    }
+
+    /// Starts the engine by this command and waits until it answers.
+    pub fn serve_with(&self, words: &str) -> Served {
         let log = fs::File::options().create(true).append(true).open(self.path("stderr")).unwrap();
-        let child = self.command("serve", &[]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = self.command(words, &[]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let mut served = Served { child, socket: self.socket() };
         let began = Instant::now();
         while ask(&served.socket, "GET", "/v1/status", b"").is_none_or(|(status, _)| status != 200) {

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use image::RgbImage;
+use sightline::config::WatchBackend;
 use sightline::domain::view::ItemDetail;
 use sightline::domain::{AbstainReason, BoundingBox, Detection, Fingerprint, ItemState, QuarantineCode, SightingId};
 use sightline::vision::fake::{TestDetector, TestEmbedder};
@@ -264,4 +265,22 @@ fn each_abstention_has_its_reason() {
     let engine = sure.start();
     let item = engine.queue(&sure.write("1.png", &png(&pack(1))), None);
     assert_eq!((item.sightings, reason(item)), (Some(0), Some(AbstainReason::NoObject)));
+}
+
+#[test]
+fn a_folder_without_events_is_polled_with_the_folders_made_later() {
+    let mut yard = Yard::new(&[("intake.poll_seconds", "1"), ("intake.rescan_seconds", "3600")]);
+    yard.config.watch.iter_mut().for_each(|watch| watch.backend = WatchBackend::Poll);
+    let mut dropped = BTreeMap::new();
+    let mut drop_in = |path: &str, n: u32| {
+        let bytes = png(&pack(n));
+        dropped.insert(yard.write(path, &bytes), bytes);
+    };
+    drop_in("watch/inbox/before.png", 1);
+    let engine = yard.start();
+    engine.wait(1);
+    drop_in("watch/inbox/new/and/deep/a.png", 2);
+    drop_in("watch/inbox/b.png", 3);
+    engine.wait(3);
+    accounted(&yard, &engine, &dropped);
 }

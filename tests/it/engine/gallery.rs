@@ -142,6 +142,52 @@ fn other_weights_give_no_answer_until_everything_is_embedded_anew() {
     assert_eq!(found(&answer(&engine, 5).unwrap()), Some(("pack 5", Rotation::R0)));
 }
 
+#[test]
+fn a_damaged_vector_stops_the_answers_not_the_engine_and_is_made_anew() {
+    let (yard, engine) = enrolled();
+    let file = RawPath(yard.path("packs.safetensors"));
+    engine.export("anna", &reasoned(Export { path: file.clone() })).unwrap();
+    engine.stop();
+    let elsewhere = Yard::new(&[]);
+    let other = elsewhere.start();
+    other.import("ben", &reasoned(Import { path: file.clone() })).unwrap();
+    let renamed = Relabel { which: Which::Label(label("pack 3")), to: label("renamed") };
+    other.relabel("ben", &reasoned(renamed)).unwrap();
+    other.stop();
+    for yard in [&yard, &elsewhere] {
+        // The last bytes of the segment are those of a row.
+        let segment = yard.path("database/gallery/00000000.vec");
+        let mut bytes = std::fs::read(&segment).unwrap();
+        *bytes.last_mut().unwrap() ^= 0x10;
+        std::fs::write(&segment, bytes).unwrap();
+    }
+
+    let engine = yard.start();
+    assert!(engine.warned("gallery reembed"), "{:?}", engine.look().warnings);
+    let refused = answer(&engine, 2).unwrap_err();
+    assert!(
+        matches!(&refused, EngineError::Refused(why) if why.contains("1 enrolled sightings are damaged")),
+        "{refused}"
+    );
+    yard.write("watch/inbox/late.png", &png(&rotate90(&pack(2))));
+    until("a warning", || if engine.warned("pictures wait") { Ok(()) } else { Err("none".into()) });
+    assert_eq!(engine.reembed("anna", &reasoned(Nothing {})).unwrap().sightings, 1);
+    engine.wait(u64::from(PACKS) + 1);
+    for n in 0..PACKS {
+        assert_eq!(found(&answer(&engine, n).unwrap()), Some((format!("pack {n}").as_str(), Rotation::R0)));
+    }
+    engine.prove();
+
+    // What was imported has no original: its file makes it good, or it is removed.
+    let other = elsewhere.start();
+    assert!(matches!(answer(&other, 2), Err(EngineError::Refused(_))));
+    assert_eq!(other.reembed("ben", &reasoned(Nothing {})).unwrap().sightings, 0);
+    assert!(other.warned("import their file again"));
+    assert_eq!(other.import("ben", &reasoned(Import { path: file })).unwrap().sightings, 1);
+    assert_eq!(found(&answer(&other, 3).unwrap()), Some(("renamed", Rotation::R0)));
+    other.prove();
+}
+
 impl Yarded {
     fn wait_for_done(&self, done: u64) {
         until("enough done", || {

@@ -238,3 +238,34 @@ fn a_comparison_of_precisions_is_recorded_and_said() {
     // Asked without pictures, the command says what the file is.
     assert_eq!(desk.json("model inspect", &[&file], 0)[0]["architecture"], "dinov2_vits14");
 }
+
+#[test]
+fn a_checkpoint_kept_elsewhere_proves_what_the_workspace_alone_cannot() {
+    let desk = lived_in();
+    let signed = desk.json("journal checkpoint", &[], 0).remove(0);
+    let kept = desk.write("elsewhere/checkpoint", signed["note"].as_str().unwrap().as_bytes());
+    let key = desk.write("elsewhere/key.pub", &std::fs::read(desk.path("database/journal/key.pub")).unwrap());
+    let with = format!("journal verify --key {} --checkpoint {}", key.display(), kept.display());
+    let proof = &desk.json(&with, &[], 0)[0];
+    assert!(proof["entries"].as_u64() >= signed["entries"].as_u64());
+    assert!(!proof["cannot_prove"].to_string().contains("kept elsewhere"), "{proof}");
+    assert_eq!(desk.run("journal verify --checkpoint /nowhere", &[]).status.code(), Some(2));
+    let nonsense = desk.write("elsewhere/nonsense", b"nonsense");
+    assert_eq!(desk.run(&format!("journal verify --checkpoint {}", nonsense.display()), &[]).status.code(), Some(2));
+
+    // Another journal in its place, whole in itself, is found out.
+    let other = lived_in();
+    std::fs::remove_dir_all(desk.path("database/journal")).unwrap();
+    std::fs::rename(other.path("database/journal"), desk.path("database/journal")).unwrap();
+    assert_eq!(desk.json(&with, &[], 1)[0]["ok"], false);
+
+    // Damage that keeps every engine from starting is shown all the same, and nothing is changed by looking.
+    let log = desk.path("database/journal/00000000.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&log, &bytes).unwrap();
+    assert_eq!(desk.run("queue stats", &[]).status.code(), Some(1));
+    let proof = desk.json("journal verify", &[], 1).remove(0);
+    assert!(proof["problems"].to_string().contains("00000000.log: damaged at byte 0"), "{proof}");
+    assert_eq!(std::fs::read(&log).unwrap(), bytes);
+}

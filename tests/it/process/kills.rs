@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use rand::Rng;
 use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::{Desk, Served, drawn};
+use crate::torture::Campaign;
 
 /// What was done, and what was acknowledged of it.
 #[derive(Default)]
@@ -131,11 +132,12 @@ impl Served {
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_is_done_twice() {
-    let kills: u32 = std::env::var("SIGHTLINE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
-    let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
-    let seed = std::env::var("SIGHTLINE_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or_else(clock);
-    println!("{kills} kills, SIGHTLINE_SEED={seed}");
-    let mut random = SmallRng::seed_from_u64(seed);
+    let mut campaign = Campaign::new(
+        "kills",
+        "an acknowledged action survives SIGKILL at any moment, and nothing is done twice",
+        6,
+        1000,
+    );
     let desk = Desk::new(&[("engine.checkpoint_every", "7")]);
     let mut log = Log { next: 2000, ..Log::default() };
     // Something to relabel, release and discard from the first moment on.
@@ -148,7 +150,8 @@ fn nothing_acknowledged_is_lost_and_nothing_is_done_twice() {
     let engine = desk.serve();
     engine.wait(28);
     engine.stop();
-    for kill in 0..kills {
+    for kill in 0..campaign.runs {
+        let mut random = campaign.random(kill);
         let mut engine = desk.serve();
         let moment = Duration::from_millis(random.random_range(0..1500));
         std::thread::scope(|scope| {
@@ -168,6 +171,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_done_twice() {
         engine.kill();
         desk.prove();
         log.check(&desk.json("journal export", &[], 0), false);
+        campaign.count("nothing lost, nothing twice");
         println!(
             "kill {kill} after {moment:?}: {} files, {} acts",
             log.dropped.len() + log.queued.len(),
@@ -198,6 +202,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_done_twice() {
         log.queued.len(),
         log.acts.len()
     );
+    campaign.end();
 }
 
 fn files_below(dir: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -164,3 +164,88 @@ fn the_database_is_nobody_elses_business() {
     assert!(ask(&desk.socket(), "POST", "/v1/identify", &drawn(1)).is_some_and(|(status, _)| status == 200));
     engine.stop();
 }
+
+/// One request over TCP.
+fn ask_tcp(address: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn programs_on_the_network_may_look_and_ask_but_not_act() {
+    let desk = Desk::new(&[]);
+    desk.json("enroll A", &[&desk.picture("in/1.png", 1)], 0);
+    let engine = desk.serve_with("serve --listen 127.0.0.1:0");
+    let said = std::fs::read_to_string(desk.path("stderr")).unwrap();
+    let address = said.split("http://").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let (status, body) = ask_tcp(&address, "GET", "/v1/status", "");
+    assert_eq!(status, 200, "{body}");
+    let seen: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((seen["you"].as_str(), seen["role"].as_str()), (Some("tcp"), Some("viewer")), "{body}");
+    let act = json!({ "intent": "x", "reason": "x", "which": { "label": "A" } }).to_string();
+    let (status, body) = ask_tcp(&address, "POST", "/v1/gallery/remove", &act);
+    assert_eq!(status, 409, "{body}");
+    assert!(body.contains("over the workspace's socket"), "{body}");
+    assert_eq!(engine.get("/v1/gallery/labels")[0]["label"], "A");
+    let taken = desk.path("other");
+    std::fs::create_dir(&taken).unwrap();
+    let second =
+        super::program().arg("--workspace").arg(&taken).args(["serve", "--listen", &address]).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains(&address), "{}", text(&second.stderr));
+    engine.stop();
+}
+
+#[test]
+fn who_is_not_listed_may_look_and_is_refused_to_act() {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: asks who runs this test.
+    if unsafe { libc::geteuid() } != 0 {
+        return eprintln!("skipped: only root can run a command as somebody else");
+    }
+    let desk = Desk::new(&[]);
+    desk.json("enroll A", &[&desk.picture("in/1.png", 1)], 0);
+    let open = |path| std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    open(desk.dir.path().to_owned());
+    // The program itself may lie where others cannot reach it.
+    let program = desk.path("sightline");
+    if std::fs::hard_link(env!("CARGO_BIN_EXE_sightline"), &program).is_err() {
+        std::fs::copy(env!("CARGO_BIN_EXE_sightline"), &program).unwrap();
+    }
+    let as_nobody = |words: &str| {
+        let mut command = std::process::Command::new(&program);
+        command.arg("--workspace").arg(desk.dir.path()).args(words.split(' ')).uid(65534).gid(0);
+        command.output().unwrap()
+    };
+    let engine = desk.serve();
+    let look = as_nobody("gallery list");
+    if text(&look.stderr).contains("libtorch") {
+        return eprintln!("skipped: others cannot read libtorch here");
+    }
+    assert_eq!(look.status.code(), Some(0), "{}", text(&look.stderr));
+    let act = as_nobody("gallery remove A --reason x");
+    assert_eq!(act.status.code(), Some(3), "{}", text(&act.stderr));
+    assert!(text(&act.stderr).contains("access.operators"), "{}", text(&act.stderr));
+    engine.stop();
+    // Listed, the same user may.
+    let config = std::fs::read_to_string(desk.path("config.yaml")).unwrap();
+    let name = text(&std::process::Command::new("id").args(["-nu", "65534"]).output().unwrap().stdout);
+    let listed = config.replace("operators: []", &format!("operators: [{}]", name.trim()));
+    assert_ne!(config, listed);
+    std::fs::write(desk.path("config.yaml"), listed).unwrap();
+    let engine = desk.serve();
+    let act = as_nobody("gallery remove A --reason x");
+    assert_eq!(act.status.code(), Some(0), "{}", text(&act.stderr));
+    let last = desk.json("journal tail -n 1", &[], 0);
+    assert_eq!((&last[0]["actor"], &last[0]["action"]), (&name.trim().into(), &"gallery.removed".into()));
+    engine.stop();
+}
