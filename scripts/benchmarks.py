@@ -43,11 +43,11 @@ def number(value):
 
 
 def table(lines):
-    rows = ["| what | ours | spread | peer | its | ratio | aim | reached |", "|---|---|---|---|---|---|---|---|"]
+    rows = ["| what | ours | spread | rounds | peer | its | ratio | aim | reached |", "|---|---|---|---|---|---|---|---|---|"]
     for line in lines:
         unit = line["unit"]
         peer = [line["peer"], f"{number(line['peer_median'])} {unit}", f"{line['ratio']:.2f}"] if "peer" in line else ["", "", ""]
-        cells = [line["what"], f"{number(line['median'])} {unit}", number(line["spread"]), *peer, *aim(line)]
+        cells = [line["what"], f"{number(line['median'])} {unit}", number(line["spread"]), str(line["rounds"]), *peer, *aim(line)]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -58,7 +58,7 @@ if not lines:
 commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=PAGE.parent).stdout.strip()
 about = (
     f"{time.strftime('%Y-%m-%d', time.gmtime())}, {lines[0]['machine']}, commit {commit}, "
-    f"`make bench ROUNDS={lines[0]['rounds']}`."
+    "`make bench`."
 )
 page = PAGE.read_text()
 made = f"{BEGIN}\n\n{about}\n\n{table(lines)}\n\n{END}"
