@@ -72,9 +72,7 @@ fn describe(out: &mut Out, file: &Path, found: &Comparison, recorded: bool) -> R
     let (agreed, precision) = (found.agreed, found.candidate);
     out.line(match (agreed, recorded) {
         (true, true) => format!("agreed; `precision: auto` takes {precision} with these weights from the next start"),
-        (true, false) => format!(
-            "agreed, but there is no card beside the file to record it in; `sightline model import` makes one, then compare there"
-        ),
+        (true, false) => "agreed, but there is no card beside the file to record it in; `sightline model import` makes one, then compare there".into(),
         (false, _) => format!("not agreed; `precision: auto` stays at fp32 with these weights, {precision} would not"),
     })?;
     if agreed && recorded && matches!(found.figures, Figures::Embedder(_)) {

@@ -250,8 +250,8 @@ impl EmbedderFigures {
 }
 
 enum Pair {
-    Detectors { full: Detector, other: Detector, options: DetectOptions, figures: DetectorFigures },
-    Embedders { full: Embedder, other: Embedder, vectors: [Vec<Embedding>; 2] },
+    Detectors { full: Box<Detector>, other: Box<Detector>, options: DetectOptions, figures: DetectorFigures },
+    Embedders { full: Box<Embedder>, other: Box<Embedder>, vectors: [Vec<Embedding>; 2] },
 }
 
 /// A comparison under way.
@@ -284,15 +284,15 @@ impl Trial {
         let (full, other) = (runtime.with(Precision::Fp32), runtime.with(candidate));
         let (pair, input_size) = if info.task == Task::Embed {
             let pair = Pair::Embedders {
-                full: Embedder::new(&weights, policy, full)?,
-                other: Embedder::new(&weights, policy, other)?,
+                full: Box::new(Embedder::new(&weights, policy, full)?),
+                other: Box::new(Embedder::new(&weights, policy, other)?),
                 vectors: [Vec::new(), Vec::new()],
             };
             (pair, policy.input_size)
         } else {
             let pair = Pair::Detectors {
-                full: Detector::new(&weights, full)?,
-                other: Detector::new(&weights, other)?,
+                full: Box::new(Detector::new(&weights, full)?),
+                other: Box::new(Detector::new(&weights, other)?),
                 options,
                 figures: DetectorFigures::new(options.confidence as f32),
             };
@@ -353,6 +353,8 @@ impl Trial {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+    use std::slice::from_ref;
+
     use super::*;
     use crate::domain::BoundingBox;
 
@@ -376,9 +378,9 @@ mod tests {
     fn a_detector_agrees_only_where_every_detection_does() {
         let one = detection(1, 0.8, [0.0, 0.0, 100.0, 100.0]);
         let near = detection(1, 0.77, [1.0, 0.0, 101.0, 99.0]);
-        assert_eq!(after(&[one.clone()], &[near]).objections(), Vec::<String>::new());
+        assert_eq!(after(from_ref(&one), &[near]).objections(), Vec::<String>::new());
         let weak = detection(1, 0.29, [0.0, 0.0, 100.0, 100.0]);
-        assert_eq!(after(&[weak.clone()], &[]).objections(), Vec::<String>::new(), "at the border");
+        assert_eq!(after(from_ref(&weak), &[]).objections(), Vec::<String>::new(), "at the border");
         let tiny = |left| detection(1, 0.8, [left, 0.0, left + 8.0, 8.0]);
         assert_eq!(after(&[tiny(0.0)], &[tiny(1.5)]).objections(), Vec::<String>::new(), "a pixel of a small object");
         for (theirs, objection) in [
@@ -388,7 +390,7 @@ mod tests {
             (vec![detection(1, 0.8, [0.0, 0.0, 100.0, 80.0])], "overlap by less"),
             (vec![one.clone(), detection(0, 0.9, [500.0, 0.0, 600.0, 100.0])], "one side alone"),
         ] {
-            let objections = after(&[one.clone()], &theirs).objections();
+            let objections = after(from_ref(&one), &theirs).objections();
             assert!(objections.iter().any(|text| text.contains(objection)), "{objections:?}: {objection}");
         }
         assert_eq!(DetectorFigures::new(0.25).objections().len(), 2, "nothing was seen, nothing is proved");
