@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 refused, 4 nothing found or abstained.
 
 mod arguments;
+mod compare;
 mod database;
 mod demo;
 mod doctor;

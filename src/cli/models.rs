@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::arguments::Model;
 use super::output::{Out, size};
-use super::{CliError, Ended, Outcome};
+use super::{CliError, Ended, Outcome, compare};
 use crate::vision::checkpoint::{self, CheckpointError};
 use crate::vision::random;
 
@@ -20,7 +20,8 @@ impl From<CheckpointError> for CliError {
 
 pub(super) fn run(out: &mut Out, workspace: &Path, command: &Model) -> Ended {
     match command {
-        Model::Inspect { file } => inspect(out, file),
+        Model::Inspect { file, compare_precision } if compare_precision.is_empty() => inspect(out, file),
+        Model::Inspect { file, compare_precision } => compare::run(out, workspace, file, compare_precision),
         Model::Import { file, name, licence, force } => import(out, workspace, file, name, licence.as_deref(), *force),
         Model::Untrained { architecture, name, seed, classes } => {
             untrained(out, workspace, architecture, name, *seed, *classes)

@@ -9,11 +9,12 @@ use super::arguments::{Embed, See};
 use super::output::Out;
 use super::{CliError, Ended, Outcome};
 use crate::archive::image_id;
-use crate::config::Config;
+use crate::config::{Config, Precision};
 use crate::domain::{Detection, Embedding, ImageId, RawPath};
-use crate::engine::{crop_policy, runtime};
+use crate::engine::{crop_policy, embedder_precision, runtime};
 use crate::intake::clean::{Clean, Limits, clean};
-use crate::vision::{self, DetectOptions, draw};
+use crate::vision::precision::{Settled, settle};
+use crate::vision::{self, DetectOptions, checkpoint, draw};
 
 /// A line of `see --json`: the contract of the command line.
 #[derive(Serialize)]
@@ -24,7 +25,29 @@ struct Seen {
     height: u32,
     orientation: u8,
     detections: Vec<SeenObject>,
+    runs: Runs,
     ms: Times,
+}
+
+/// What the networks run on, and why so precisely.
+#[derive(Clone, Serialize)]
+struct Runs {
+    detector: Run,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedder: Option<Run>,
+}
+
+#[derive(Clone, Serialize)]
+struct Run {
+    device: String,
+    precision: Precision,
+    why: String,
+}
+
+impl From<Settled> for Run {
+    fn from(Settled { runtime, why }: Settled) -> Self {
+        Self { device: runtime.place(), precision: runtime.precision(), why }
+    }
 }
 
 #[derive(Serialize)]
@@ -67,7 +90,7 @@ fn ms(since: Instant) -> f32 {
     since.elapsed().as_secs_f32() * 1000.0
 }
 
-fn read(path: &Path, limits: &Limits) -> Result<(ImageId, Clean), String> {
+pub(super) fn read(path: &Path, limits: &Limits) -> Result<(ImageId, Clean), String> {
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
     let clean = clean(&bytes, limits).map_err(|reject| reject.to_string())?;
     Ok((image_id(&bytes), clean))
@@ -75,7 +98,7 @@ fn read(path: &Path, limits: &Limits) -> Result<(ImageId, Clean), String> {
 
 /// Says what is wrong with one picture and goes on with the next.
 #[allow(clippy::print_stderr, reason = "errors go to stderr")]
-fn complain(path: &Path, error: &str) {
+pub(super) fn complain(path: &Path, error: &str) {
     eprintln!("sightline: {}: {error}", RawPath(path.to_owned()));
 }
 
@@ -90,10 +113,19 @@ pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
     };
     let runtime = runtime(&config).map_err(CliError::failed)?;
     let weights = arguments.model.as_ref().unwrap_or(&config.models.detector);
-    let detector = vision::Detector::load(weights, runtime).map_err(CliError::failed)?;
+    let model = checkpoint::read(weights)?;
+    let settled = settle(config.precision, runtime, weights, model.info.sha256, arguments.imgsz.next_multiple_of(32));
+    let detector = vision::Detector::of(&model, settled.runtime).map_err(CliError::failed)?;
     let policy = crop_policy(&config.crop);
+    let mut runs = Runs { detector: settled.into(), embedder: None };
     let embedder = match &arguments.embed {
-        Some(weights) => Some(vision::Embedder::load(weights, policy, runtime).map_err(CliError::failed)?),
+        Some(weights) => {
+            let model = checkpoint::read(weights)?;
+            let settled = embedder_precision(&config, runtime, weights, model.info.sha256);
+            let embedder = vision::Embedder::of(&model, policy, settled.runtime).map_err(CliError::failed)?;
+            runs.embedder = Some(settled.into());
+            Some(embedder)
+        }
         None => None,
     };
     let limits = Limits { min_side: 1, min_contrast: 0.0, ..Limits::from(&config.intake) };
@@ -139,6 +171,7 @@ pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
             height: image.height(),
             orientation,
             detections: objects.collect(),
+            runs: runs.clone(),
             ms: times,
         };
         if out.json { out.value(&seen)? } else { describe(out, &seen)? }
@@ -201,7 +234,9 @@ pub(super) fn embed(out: &mut Out, workspace: &Path, arguments: &Embed) -> Ended
     let policy = crop_policy(&config.crop);
     let runtime = runtime(&config).map_err(CliError::failed)?;
     let weights = arguments.embed.as_ref().unwrap_or(&config.models.embedder);
-    let embedder = vision::Embedder::load(weights, policy, runtime).map_err(CliError::failed)?;
+    let model = checkpoint::read(weights)?;
+    let settled = embedder_precision(&config, runtime, weights, model.info.sha256);
+    let embedder = vision::Embedder::of(&model, policy, settled.runtime).map_err(CliError::failed)?;
     let limits = Limits { min_side: 1, min_contrast: 0.0, ..Limits::from(&config.intake) };
     let mut good = true;
     for path in files(&arguments.images)? {

@@ -358,7 +358,7 @@ impl Engine {
         let others = gallery.made_with_others(fingerprint);
         if others > 0 {
             return Err(EngineError::Refused(format!(
-                "{others} enrolled sightings were made with other weights than those in use and cannot be compared; `sightline gallery reembed` makes them anew (imported ones: remove them, or import vectors of these weights)"
+                "{others} enrolled sightings were made with other weights than those in use (or at another `precision`) and cannot be compared; `sightline gallery reembed` makes them anew (imported ones: remove them, or import vectors of these weights)"
             )));
         }
         Ok(())

@@ -12,6 +12,7 @@ use super::recognise::Task;
 use super::weights::Weights;
 use super::{safe, slurp};
 use crate::domain::ImageId;
+use crate::vision::precision::Comparison;
 
 /// The licence of weights whose file states none.
 pub const UNKNOWN_LICENCE: &str = "unknown: ask whoever gave you the file";
@@ -41,6 +42,9 @@ pub struct Card {
     pub licence: String,
     /// What was measured on them, by name; empty until `evaluate` has run.
     pub metrics: Value,
+    /// What comparisons of faster precisions with fp32 found, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub precision: Vec<Comparison>,
 }
 
 /// A model in the models' folder.
@@ -105,7 +109,10 @@ fn write(weights: &Weights, models_dir: &Path, name: &str, over: bool) -> Result
         }
         set_aside(models_dir, name)?;
     }
+    // What was compared on these very bytes stays true.
+    let compared = read_card(models_dir, name).map(|card| card.precision).unwrap_or_default();
     let card = Card {
+        precision: compared.into_iter().filter(|one| one.weights == sha256).collect(),
         name: name.to_owned(),
         sha256,
         fingerprint: info.fingerprint,
@@ -142,6 +149,35 @@ fn set_aside(models_dir: &Path, name: &str) -> Result<(), CheckpointError> {
         }
     }
     Ok(())
+}
+
+/// Where a model's card is: beside its file.
+#[must_use]
+pub fn beside(path: &Path) -> PathBuf {
+    path.with_extension("card.json")
+}
+
+/// Puts the outcome of a comparison into the card beside a model's file, in the place of an earlier one of the same
+/// kind. False where there is no card to put it into (a file outside a models' folder).
+///
+/// # Errors
+/// When the card is damaged or about other weights, or cannot be written.
+pub fn record(path: &Path, found: &Comparison) -> Result<bool, CheckpointError> {
+    let card_path = beside(path);
+    if !card_path.exists() {
+        return Ok(false);
+    }
+    let failed = |text: String| CheckpointError::Write { path: card_path.clone(), source: std::io::Error::other(text) };
+    let mut card: Card =
+        serde_json::from_slice(&slurp(&card_path)?).map_err(|error| failed(format!("it is not valid: {error}")))?;
+    if card.sha256 != found.weights {
+        return Err(failed(format!("it is about other weights ({}); import the model again", card.sha256.short())));
+    }
+    let kind = |one: &Comparison| (one.weights, one.candidate, one.machine.clone(), one.input_size);
+    card.precision.retain(|one| kind(one) != kind(found));
+    card.precision.push(found.clone());
+    replace(&card_path, &serde_json::to_vec_pretty(&card).map_err(|error| failed(error.to_string()))?)?;
+    Ok(true)
 }
 
 /// The models in a folder, by name. A missing folder has none.

@@ -206,6 +206,42 @@ fn each_wrong_key_of_the_config_is_one_line() {
 }
 
 #[test]
+fn a_comparison_of_precisions_is_recorded_and_said() {
+    let desk = Desk::new(&[]);
+    desk.json("model untrained dinov2_vits14 --name pack-embed --seed 3", &[], 0);
+    let file = desk.path("models/pack-embed.safetensors");
+    let pictures: Vec<_> = (0..20).map(|n| desk.picture(format!("compare/{n}.png"), n)).collect();
+    let ask = |files: &[&Path]| {
+        let mut command = desk.command("--json model inspect", &[&file]);
+        command.arg("--compare-precision").args(files).output().unwrap()
+    };
+    let said = ask(&[&desk.path("compare")]);
+    if sightline::vision::device::instructions().is_none() {
+        assert_eq!(said.status.code(), Some(3), "nothing to compare: {}", text(&said.stderr));
+        return;
+    }
+    let found: Value = serde_json::from_str(&text(&said.stdout)).unwrap();
+    has(
+        &found,
+        &["weights", "candidate", "machine", "input_size", "date", "agreed", "objections", "figures", "recorded"],
+    );
+    assert_eq!(
+        (&found["candidate"], &found["recorded"], &found["input_size"]),
+        (&"bf16".into(), &true.into(), &28.into())
+    );
+    assert_eq!(found["figures"]["pictures"], pictures.len());
+    assert_eq!(said.status.code(), Some(i32::from(found["agreed"] != true)), "{found}");
+    // Too few pictures never agree, and the newest word is the card's.
+    let few = ask(&[&pictures[0]]);
+    assert_eq!(few.status.code(), Some(1), "{}", text(&few.stdout));
+    let card: Value =
+        serde_json::from_slice(&std::fs::read(desk.path("models/pack-embed.card.json")).unwrap()).unwrap();
+    assert_eq!((card["precision"].as_array().unwrap().len(), &card["precision"][0]["agreed"]), (1, &false.into()));
+    // Asked without pictures, the command says what the file is.
+    assert_eq!(desk.json("model inspect", &[&file], 0)[0]["architecture"], "dinov2_vits14");
+}
+
+#[test]
 fn a_checkpoint_kept_elsewhere_proves_what_the_workspace_alone_cannot() {
     let desk = lived_in();
     let signed = desk.json("journal checkpoint", &[], 0).remove(0);
