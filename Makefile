@@ -2,8 +2,13 @@
 #   CUDA=1   fetches the CUDA libraries too (several GB)
 
 CARGO ?= cargo
+# How many interleaved rounds `make bench` takes, and which measurements (a part of their names).
+ROUNDS ?= 5
+ONLY ?=
+BENCH_PYTHON ?= target/bench/venv/bin/python
+BENCH_LINES ?= target/bench/lines.jsonl
 
-.PHONY: run test setup build lint torture
+.PHONY: run test bench setup build lint torture
 
 run: setup
 	$(CARGO) build --release --locked
@@ -11,6 +16,14 @@ run: setup
 
 test: setup
 	$(CARGO) test --locked
+
+# Measures against other programs (several GB of them, installed into target/bench) and writes docs/benchmarks.md.
+bench: setup
+	@if [ "$(BENCH_PYTHON)" = target/bench/venv/bin/python ]; then benches/peers/setup.sh; fi
+	@mkdir -p $(dir $(BENCH_LINES))
+	ROUNDS=$(ROUNDS) ONLY="$(ONLY)" BENCH_PYTHON="$(abspath $(BENCH_PYTHON))" \
+	  $(CARGO) bench --locked --bench peers > $(BENCH_LINES)
+	@if [ -z "$(ONLY)" ]; then scripts/benchmarks.py $(BENCH_LINES); else cat $(BENCH_LINES); fi
 
 # Every promise of docs/reliability.md tried at full size (about an hour on two cores), and its table made anew.
 # SIGHTLINE_TORTURE_<CAMPAIGN>=n takes another size, SIGHTLINE_SEED=n other random numbers.

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 refused, 4 nothing found or abstained.
 
 mod arguments;
+mod compare;
 mod database;
 mod demo;
 mod doctor;
@@ -154,6 +155,11 @@ pub fn parse() -> Result<Arguments, u8> {
         }
         u8::try_from(error.exit_code()).unwrap_or(2)
     })
+}
+
+/// Prints what an operator should know, on stderr; that it cannot be written is no failure of the command.
+fn warn(text: &str) {
+    output::tell(text);
 }
 
 /// Prints an error for people, on stderr.

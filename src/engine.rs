@@ -26,6 +26,8 @@ mod start;
 
 pub use self::core::Engine;
 pub use error::EngineError;
-pub use models::{Loader, Models, crop_policy, load_models, runtime};
+pub use models::{
+    Loader, Models, crop_policy, detect_options, detector_precision, embedder_precision, load_models, runtime,
+};
 pub use proofs::verify_journal;
 pub use start::{Options, Running, StartError, set_projection_aside, start};

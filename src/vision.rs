@@ -5,8 +5,12 @@
 
 mod error;
 
-// Where networks run.
+// Where networks run, and how precisely.
+pub mod compare;
 pub mod device;
+mod memory;
+mod onednn;
+pub mod precision;
 
 // Weights, as data.
 pub mod checkpoint;

@@ -322,6 +322,10 @@ pub(super) enum Model {
     Inspect {
         /// The file: .pt, .pth or .safetensors.
         file: PathBuf,
+        /// Runs these pictures (or folders of them) in fp32 and in the device's faster precision, and records in the
+        /// model's card whether they agree: `precision: auto` takes the faster one only then. Exits 1 where they don't.
+        #[arg(long, value_name = "IMAGE", num_args = 1..)]
+        compare_precision: Vec<PathBuf>,
     },
     /// Converts a model file to safetensors and a card in the workspace's models/.
     Import {

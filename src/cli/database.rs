@@ -51,6 +51,12 @@ fn verify(out: &mut Out, verified: &DbVerified) -> Ended {
 /// The old projection is set aside, not deleted; the engine's start makes the new one.
 fn rebuild(out: &mut Out, workspace: &Path) -> Ended {
     let config = Config::load(workspace)?;
+    if let Some(status) = Session::running(&config)? {
+        return Err(CliError::Refused(format!(
+            "an engine is running, process {}; stop it first: it holds the projection open",
+            status.pid
+        )));
+    }
     let kept = crate::engine::set_projection_aside(&config)?;
     let session = Session::with(config, Own::Answers, None)?;
     let asked = session.client.clone();

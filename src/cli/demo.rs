@@ -20,6 +20,9 @@ use crate::domain::view::{DbVerified, GalleryStats, JournalVerified, QueueStats,
 use crate::learn::synth::Pack;
 use crate::vision::{checkpoint, random};
 
+/// The file by which a demo knows its own workspace.
+const MARK: &str = "DEMO";
+
 /// Designs that are enrolled; the ones after them are unknown packs.
 const ENROLLED: u32 = 6;
 /// Photographs of each design that are enrolled.
@@ -62,8 +65,16 @@ fn make(workspace: &Path) -> Result<(Config, &'static str), CliError> {
     let failed =
         |error: std::io::Error| CliError::Failed(format!("cannot make the demo in {}: {error}", workspace.display()));
     let models = workspace.join("models");
+    let (path, mark) = (workspace.join("config.yaml"), workspace.join(MARK));
+    let empty = fs::read_dir(workspace).map_or(true, |mut entries| entries.next().is_none());
+    if !empty && !mark.exists() {
+        return Err(CliError::Refused(format!(
+            "{} is no demo's folder: drawn packs would be enrolled into what is there; name a new or empty folder",
+            workspace.display()
+        )));
+    }
     fs::create_dir_all(&models).map_err(failed)?;
-    let path = workspace.join("config.yaml");
+    fs::write(&mark, "Made by `sightline demo`; everything here is drawn.\n").map_err(failed)?;
     if !path.exists() {
         let overrides = [
             ("detect.objects", "whole".to_owned()),

@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use super::output::{Out, size};
 use super::{Ended, Outcome};
-use crate::config::Config;
+use crate::config::{Config, Precision};
+use crate::engine::{detector_precision, embedder_precision};
+use crate::vision::precision::Settled;
 use crate::vision::{self, checkpoint};
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
@@ -57,8 +59,8 @@ pub(super) fn run(out: &mut Out, workspace: &Path) -> Ended {
             } else {
                 findings.note("config", "no config.yaml; the defaults hold", "sightline init writes a commented one");
             }
-            devices(&mut findings, &config);
-            models(&mut findings, &config);
+            let runtime = devices(&mut findings, &config);
+            models(&mut findings, &config, runtime);
             folders(&mut findings, &config);
         }
         Err(error) => findings.problem("config", error.to_string(), "mend the lines named"),
@@ -108,9 +110,11 @@ fn machine(findings: &mut Findings) {
     }
 }
 
-fn devices(findings: &mut Findings, config: &Config) {
-    match crate::engine::runtime(config) {
-        Ok(runtime) => findings.ok("device", format!("{} for device: {}", runtime.describe(), device_name(config))),
+/// Says where the networks run; nothing where that is a problem.
+fn devices(findings: &mut Findings, config: &Config) -> Option<vision::Runtime> {
+    let runtime = crate::engine::runtime(config);
+    match &runtime {
+        Ok(runtime) => findings.ok("device", format!("{} for device: {}", runtime.place(), config.device)),
         Err(error) => findings.problem("device", error.to_string(), "set device: auto or cpu in config.yaml"),
     }
     let driver = Path::new("/proc/driver/nvidia/version").exists();
@@ -130,17 +134,21 @@ fn devices(findings: &mut Findings, config: &Config) {
             );
         }
     }
+    runtime.ok()
 }
 
-fn device_name(config: &Config) -> String {
-    match config.device {
-        crate::config::Device::Auto => "auto".into(),
-        crate::config::Device::Cpu => "cpu".into(),
-        crate::config::Device::Cuda(number) => format!("cuda:{number}"),
+/// Says which precision a model runs in, and how `auto` could be given a faster one.
+fn precision(findings: &mut Findings, settled: &Settled, asked: Precision, path: &Path) {
+    let fast = vision::precision::candidate(settled.runtime.device).is_some();
+    if asked == Precision::Auto && settled.runtime.precision() == Precision::Fp32 && fast {
+        let compare = format!("sightline model inspect {} --compare-precision PICTURES", path.display());
+        findings.note("precision", settled.describe(), compare);
+    } else {
+        findings.ok("precision", settled.describe());
     }
 }
 
-fn models(findings: &mut Findings, config: &Config) {
+fn models(findings: &mut Findings, config: &Config, runtime: Option<vision::Runtime>) {
     for (subject, path) in [("detector", &config.models.detector), ("embedder", &config.models.embedder)] {
         if !path.is_file() {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -157,6 +165,10 @@ fn models(findings: &mut Findings, config: &Config) {
                 let wanted = subject == "embedder";
                 if (info.task == checkpoint::Task::Embed) == wanted {
                     card(findings, subject, path, info.sha256, text);
+                    let settle = if wanted { embedder_precision } else { detector_precision };
+                    if let Some(runtime) = runtime {
+                        precision(findings, &settle(config, runtime, path, info.sha256), config.precision, path);
+                    }
                 } else {
                     findings.problem(subject, text, "these weights are for another task; name others in config.yaml");
                 }
@@ -167,9 +179,8 @@ fn models(findings: &mut Findings, config: &Config) {
 }
 
 fn card(findings: &mut Findings, subject: &'static str, path: &Path, sha256: crate::domain::ImageId, text: String) {
-    let card = fs::read(path.with_extension("card.json"))
-        .ok()
-        .and_then(|text| serde_json::from_slice::<checkpoint::Card>(&text).ok());
+    let card =
+        fs::read(checkpoint::beside(path)).ok().and_then(|text| serde_json::from_slice::<checkpoint::Card>(&text).ok());
     match card {
         None => findings.note(subject, format!("{text}; no card"), "sightline model import writes one"),
         Some(card) if card.sha256 != sha256 => {

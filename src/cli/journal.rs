@@ -79,15 +79,25 @@ fn trusted(key: Option<&str>, checkpoint: Option<&Path>) -> Result<Trusted, CliE
             .map_err(|error| CliError::Usage(format!("cannot read {}: {error}", path.display())))
     };
     let key = key.map(|key| if Path::new(key).is_file() { read(Path::new(key)) } else { Ok(key.to_owned()) });
-    Ok(Trusted { key: key.transpose()?, checkpoint: checkpoint.map(read).transpose()? })
+    let key = key.transpose()?;
+    if key.as_ref().is_some_and(|key| !key.contains('+')) {
+        let said = "--key takes a copy of database/journal/key.pub, or its text; this is neither a file nor a key";
+        return Err(CliError::Usage(said.into()));
+    }
+    // As `journal checkpoint` wrote it, for people or for programs.
+    let note = |text: String| match serde_json::from_str::<SignedCheckpoint>(&text) {
+        Ok(signed) => signed.note,
+        Err(_) => text,
+    };
+    Ok(Trusted { key, checkpoint: checkpoint.map(read).transpose()?.map(note) })
 }
 
 fn checkpoint(out: &mut Out, session: &Session) -> Ended {
     let signed: SignedCheckpoint = session.ask(session.client.get("/v1/journal/checkpoint"))?;
     if out.json {
-        out.value(&signed)?
+        out.value(&signed)?;
     } else {
-        out.line(signed.note.trim_end())?
+        signed.note.trim_end().lines().try_for_each(|line| out.line(line))?;
     }
     Ok(Outcome::Done)
 }

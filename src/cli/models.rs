@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::arguments::Model;
 use super::output::{Out, size};
-use super::{CliError, Ended, Outcome};
+use super::{CliError, Ended, Outcome, compare};
 use crate::vision::checkpoint::{self, CheckpointError};
 use crate::vision::random;
 
@@ -20,7 +20,8 @@ impl From<CheckpointError> for CliError {
 
 pub(super) fn run(out: &mut Out, workspace: &Path, command: &Model) -> Ended {
     match command {
-        Model::Inspect { file } => inspect(out, file),
+        Model::Inspect { file, compare_precision } if compare_precision.is_empty() => inspect(out, file),
+        Model::Inspect { file, compare_precision } => compare::run(out, workspace, file, compare_precision),
         Model::Import { file, name, licence, force } => import(out, workspace, file, name, licence.as_deref(), *force),
         Model::Untrained { architecture, name, seed, classes } => {
             untrained(out, workspace, architecture, name, *seed, *classes)
@@ -72,17 +73,7 @@ fn inspect(out: &mut Out, file: &Path) -> Ended {
 
 fn import(out: &mut Out, workspace: &Path, file: &Path, name: &str, licence: Option<&str>, force: bool) -> Ended {
     let models = workspace.join("models");
-    if force {
-        // Looked at first: a file that cannot be read must not cost the model that is there.
-        checkpoint::inspect(file)?;
-        for part in [format!("{name}.safetensors"), format!("{name}.card.json")] {
-            let path = models.join(part);
-            if path.exists() {
-                std::fs::rename(&path, path.with_extension("replaced")).map_err(CliError::failed)?;
-            }
-        }
-    }
-    let card = checkpoint::import(file, &models, name, licence)?;
+    let card = checkpoint::import(file, &models, name, licence, force)?;
     if out.json {
         out.value(&card)?;
     } else {

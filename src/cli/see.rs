@@ -10,11 +10,12 @@ use super::output::Out;
 use super::save::Album;
 use super::{CliError, Ended, Outcome, pictures};
 use crate::archive::image_id;
-use crate::config::Config;
+use crate::config::{Config, Precision};
 use crate::domain::{Detection, Embedding, ImageId, RawPath};
-use crate::engine::{crop_policy, runtime};
+use crate::engine::{crop_policy, embedder_precision, runtime};
 use crate::intake::clean::{Clean, Limits, clean};
-use crate::vision::{self, DetectOptions, draw};
+use crate::vision::precision::{Settled, settle};
+use crate::vision::{self, DetectOptions, checkpoint, draw};
 
 /// A line of `see --json`: the contract of the command line.
 #[derive(Serialize)]
@@ -25,7 +26,29 @@ struct Seen {
     height: u32,
     orientation: u8,
     detections: Vec<SeenObject>,
+    runs: Runs,
     ms: Times,
+}
+
+/// What the networks run on, and why so precisely.
+#[derive(Clone, Serialize)]
+struct Runs {
+    detector: Run,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedder: Option<Run>,
+}
+
+#[derive(Clone, Serialize)]
+struct Run {
+    device: String,
+    precision: Precision,
+    why: String,
+}
+
+impl From<Settled> for Run {
+    fn from(Settled { runtime, why }: Settled) -> Self {
+        Self { device: runtime.place(), precision: runtime.precision(), why }
+    }
 }
 
 #[derive(Serialize)]
@@ -48,7 +71,7 @@ fn ms(since: Instant) -> f32 {
 }
 
 /// Reads and decodes a picture; says what is wrong with one that cannot be had.
-fn read(path: &Path, most: u64, limits: &Limits) -> Option<(ImageId, Clean)> {
+pub(super) fn read(path: &Path, most: u64, limits: &Limits) -> Option<(ImageId, Clean)> {
     let read = pictures::read(path, most).and_then(|bytes| {
         let clean = clean(&bytes, limits).map_err(|reject| reject.to_string())?;
         Ok((image_id(&bytes), clean))
@@ -74,10 +97,19 @@ pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
     };
     let runtime = runtime(&config).map_err(CliError::failed)?;
     let weights = arguments.model.as_ref().unwrap_or(&config.models.detector);
-    let detector = vision::Detector::load(weights, runtime).map_err(CliError::failed)?;
+    let model = checkpoint::read(weights)?;
+    let settled = settle(config.precision, runtime, weights, model.info.sha256, arguments.imgsz);
+    let detector = vision::Detector::of(&model, settled.runtime).map_err(CliError::failed)?;
     let policy = crop_policy(&config.crop);
+    let mut runs = Runs { detector: settled.into(), embedder: None };
     let embedder = match &arguments.embed {
-        Some(weights) => Some(vision::Embedder::load(weights, policy, runtime).map_err(CliError::failed)?),
+        Some(weights) => {
+            let model = checkpoint::read(weights)?;
+            let settled = embedder_precision(&config, runtime, weights, model.info.sha256);
+            let embedder = vision::Embedder::of(&model, policy, settled.runtime).map_err(CliError::failed)?;
+            runs.embedder = Some(settled.into());
+            Some(embedder)
+        }
         None => None,
     };
     let limits = Limits { min_side: 1, min_contrast: 0.0, ..Limits::from(&config.intake) };
@@ -125,6 +157,7 @@ pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
             height: image.height(),
             orientation,
             detections: objects.collect(),
+            runs: runs.clone(),
             ms: times,
         };
         if out.json { out.value(&seen)? } else { describe(out, &seen)? }
@@ -170,7 +203,9 @@ pub(super) fn embed(out: &mut Out, workspace: &Path, arguments: &Embed) -> Ended
     let policy = crop_policy(&config.crop);
     let runtime = runtime(&config).map_err(CliError::failed)?;
     let weights = arguments.embed.as_ref().unwrap_or(&config.models.embedder);
-    let embedder = vision::Embedder::load(weights, policy, runtime).map_err(CliError::failed)?;
+    let model = checkpoint::read(weights)?;
+    let settled = embedder_precision(&config, runtime, weights, model.info.sha256);
+    let embedder = vision::Embedder::of(&model, policy, settled.runtime).map_err(CliError::failed)?;
     let limits = Limits { min_side: 1, min_contrast: 0.0, ..Limits::from(&config.intake) };
     let mut good = listed.unread == 0;
     for path in listed.files {

@@ -9,7 +9,7 @@ use super::arguments::Serve;
 use super::output::tell;
 use super::session::{Own, Session};
 use super::{CliError, Ended, Outcome};
-use crate::config::Config;
+use crate::config::{Config, Objects};
 use crate::console::Options;
 use crate::domain::view::Status;
 
@@ -56,6 +56,7 @@ pub(super) fn serve(workspace: &Path, arguments: &Serve) -> Ended {
         )));
     }
     say(&session);
+    session.say_warnings();
     session.block_on(stop_signal())?;
     session.close();
     Ok(Outcome::Done)
@@ -65,6 +66,14 @@ fn say(session: &Session) {
     tell(&format!("serving {} on {}", session.config.workspace.display(), session.config.socket().display()));
     if let Some(address) = session.address() {
         tell(&format!("answering programs on http://{address}"));
+    }
+    for (key, path) in
+        [("models.detector", &session.config.models.detector), ("models.embedder", &session.config.models.embedder)]
+    {
+        let needed = key == "models.embedder" || session.config.detect.objects != Objects::Whole;
+        if needed && !path.is_file() {
+            tell(&format!("{key}: there are no weights at {}; pictures wait until there are", path.display()));
+        }
     }
     for watch in &session.config.watch {
         tell(&format!("watching {}", watch.path.display()));

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::CliError;
 use crate::api::client::{Client, ClientError};
 use crate::api::{Serving, serve};
 use crate::config::Config;
-use crate::domain::view::Status;
+use crate::domain::view::{Event, Status};
 use crate::engine::{self, Options, Running, StartError, load_models};
 
 /// A client, and the engine behind it if it is ours.
@@ -44,11 +45,34 @@ async fn status(client: &Client) -> Option<Status> {
     tokio::time::timeout(Duration::from_secs(5), client.get("/v1/status")).await.ok()?.ok()
 }
 
+/// Whether this user may reach the workspace's database, and the engine's socket if one is there.
+fn reachable(config: &Config) -> Result<(), CliError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let database = config.database();
+    let Err(error) = std::fs::read_dir(&database) else { return Ok(()) };
+    let Ok(meta) = std::fs::metadata(&database) else { return Ok(()) };
+    if error.kind() != std::io::ErrorKind::PermissionDenied {
+        return Ok(());
+    }
+    Err(CliError::Refused(format!(
+        "{} is its owner's and group's alone (user id {}, group id {}); whoever is to look or act must be in that group",
+        database.display(),
+        meta.uid(),
+        meta.gid()
+    )))
+}
+
 impl Session {
     /// Attaches to the workspace's engine, or starts one.
     pub(super) fn open(workspace: &Path, own: Own) -> Result<Self, CliError> {
         let config = Config::load(workspace)?;
         Self::with(config, own, None)
+    }
+
+    /// The engine that runs in a workspace, if one answers.
+    pub(super) fn running(config: &Config) -> Result<Option<Status>, CliError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::failed)?;
+        Ok(runtime.block_on(status(&Client::new(&config.socket()))))
     }
 
     pub(super) fn with(config: Config, own: Own, listen: Option<&str>) -> Result<Self, CliError> {
@@ -64,6 +88,7 @@ impl Session {
             .build()
             .map_err(CliError::failed)?;
         let client = Client::new(&config.socket());
+        reachable(&config)?;
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
             if let Some(status) = runtime.block_on(status(&client)) {
@@ -85,6 +110,10 @@ impl Session {
                 Options { watch: own == Own::Watches, work: own != Own::Answers, loader: Box::new(load_models) };
             match engine::start(config.clone(), options) {
                 Ok(running) => {
+                    // What a start has found and mended must not pass unnoticed because the command was another.
+                    for warning in running.engine.warnings() {
+                        super::warn(&warning);
+                    }
                     let served = runtime.block_on(serve(running.engine.clone(), &config.socket(), listen));
                     let serving = match served {
                         Ok(serving) => serving,
@@ -130,6 +159,21 @@ impl Session {
     /// Runs something on the session's runtime.
     pub(super) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
+    }
+
+    /// Prints what the own engine warns of from now on: somebody reads a server's stderr, or its unit's log.
+    pub(super) fn say_warnings(&self) {
+        let Some((running, _)) = &self.own else { return };
+        let mut events = running.engine.subscribe();
+        self.runtime.spawn(async move {
+            loop {
+                match events.recv().await {
+                    Ok(Event::Warning { text }) => super::warn(&text),
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
     }
 
     /// Ends an engine of our own in good order.

@@ -34,7 +34,7 @@ impl Kind {
             Self::Whole(from, to) => format!("a whole number from {from} to {to}"),
             Self::Multiple(from, to, of) => format!("a multiple of {of} from {from} to {to}"),
             Self::Word(words) => words.join(", "),
-            Self::Device => "auto, cpu or cuda:N".into(),
+            Self::Device => "auto, cpu, or cuda:N with N from 0 to 63".into(),
             Self::Names => "a list of user names, for example [ana, li]".into(),
             Self::Watches => "a list of {path, mode: identify or enroll, backend: auto, events or poll}".into(),
         }
@@ -65,7 +65,12 @@ pub const KEYS: &[Key] = &[
     key("models.detector", Kind::Path, "models/pack-seg.safetensors", "YOLOv8 weights, detect or segment"),
     key("models.embedder", Kind::Path, "models/pack-embed.safetensors", "DINOv2 weights"),
     key("device", Kind::Device, "auto", "auto takes CUDA where there is one"),
-    key("precision", Kind::Word(&["auto", "fp32", "bf16", "fp16"]), "auto", "arithmetic of the networks; auto is fp32"),
+    key(
+        "precision",
+        Kind::Word(&["auto", "fp32", "bf16", "fp16"]),
+        "auto",
+        "arithmetic of the networks; auto: fp32, or faster where compared and found to agree",
+    ),
     key("watch", Kind::Watches, "", "folders to watch; below an enroll folder the sub-folder's name is the label"),
     key("decision.min_similarity", Kind::Number(-1.0, 1.0), "0.80", "least similarity of an accepted answer"),
     key("decision.min_margin", Kind::Number(0.0, 2.0), "0.03", "least lead over the next label"),

@@ -42,7 +42,19 @@ pub(super) fn parse(text: &str, workspace: &Path) -> Result<Config, ConfigError>
 }
 
 fn yaml(text: &str) -> Result<Value, String> {
-    serde_saphyr::from_str(text).map_err(|error| error.to_string().lines().next().unwrap_or("not YAML").to_owned())
+    let said = |error: serde_saphyr::Error| {
+        let message = error.to_string();
+        let message = message.lines().next().unwrap_or("not YAML").trim_start_matches("error: ").to_owned();
+        // The library's advice is for who calls it.
+        let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or_default().to_owned();
+        let message = message.replace(" rejected by reject_non_finite_typeless_float", " is not allowed");
+        let line = message.strip_prefix("line ").and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+        match line.and_then(|number| text.lines().nth(number.checked_sub(1)?)) {
+            Some(line) => format!("{message}; the line reads `{}`", crate::domain::display_safe(line.trim())),
+            None => message,
+        }
+    };
+    serde_saphyr::from_str(text).map_err(said)
 }
 
 fn default(key: &Key) -> Result<Value, String> {

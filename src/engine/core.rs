@@ -173,6 +173,12 @@ impl Engine {
         self.tell(Event::Warning { text });
     }
 
+    /// What an operator should know, oldest first.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        lock(&self.warnings).clone()
+    }
+
     pub(super) fn tell(&self, event: Event) {
         // No console is no error.
         drop(self.events.send(event));

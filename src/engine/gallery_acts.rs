@@ -40,8 +40,8 @@ impl Engine {
         Ok(Identified { sha256, width, height, answers })
     }
 
-    /// Loads the models if need be and tells the fingerprint of the embedder.
-    pub(super) fn load_models(&self) -> Result<Fingerprint, EngineError> {
+    /// Loads the models if need be and tells the fingerprint of the embedder, and how many numbers its vectors have.
+    pub(super) fn load_models(&self) -> Result<(Fingerprint, usize), EngineError> {
         self.question(|reply| Question::Load { reply })
     }
 
@@ -131,12 +131,16 @@ impl Engine {
         let bytes =
             std::fs::read(path).map_err(|error| EngineError::NotFound(format!("cannot read {source}: {error}")))?;
         let file = image_id(&bytes);
+        // Told by its content, whatever it is called: the length of a JSON text, then that text.
+        let header = bytes.first_chunk().map_or(u64::MAX, |length| u64::from_le_bytes(*length));
+        let is_safetensors = header < bytes.len() as u64 && bytes.get(8) == Some(&b'{');
         drop(bytes);
-        let (fingerprint, sightings) = if path.extension().is_some_and(|e| e == "safetensors") {
+        let mut originals = Vec::new();
+        let (fingerprint, sightings) = if is_safetensors {
             let exported =
                 crate::gallery::read_export(path).map_err(|error| EngineError::BadRequest(error.to_string()))?;
             // Vectors of other weights would stop every answer until they were taken out again.
-            if let Ok(in_use) = self.load_models()
+            if let Ok((in_use, _)) = self.load_models()
                 && in_use != exported.fingerprint
             {
                 return Err(EngineError::Refused(format!(
@@ -145,10 +149,19 @@ impl Engine {
                     in_use.0.short()
                 )));
             }
+            originals = exported.originals;
             (exported.fingerprint, exported.sightings)
         } else {
-            // A pickle does not say which weights made its vectors: the operator vouches for those in use.
-            (self.load_models()?, pickled(path)?)
+            // A pickle does not say which weights made its vectors: the operator vouches for those in use. What they
+            // cannot have made is noticed.
+            let ((in_use, dimension), sightings) = (self.load_models()?, pickled(path)?);
+            let unfit = sightings.iter().flat_map(|(label, all)| all.iter().map(move |(_, v)| (label, v.len())));
+            if let Some((label, given)) = unfit.into_iter().find(|(_, given)| *given != dimension) {
+                return Err(EngineError::BadRequest(format!(
+                    "{source}: a vector of `{label}` has {given} numbers, the weights in use make {dimension}; import vectors that these weights have made"
+                )));
+            }
+            (in_use, sightings)
         };
         self.intents.once(&intent.intent, format!("import {source}"), || {
             let mut truth = self.truth()?;
@@ -158,9 +171,16 @@ impl Engine {
                 Ok(known.filter(|record| !record.removed))
             };
             let known = (0..sightings.len() as u32).map(known).collect::<Result<Vec<_>, EngineError>>()?;
+            // A backup that is read back where it was made adds only what is missing there.
+            let lives = |id: &SightingId| {
+                let record = self.store.sighting(id).ok().flatten().filter(|record| !record.removed);
+                record.is_some_and(|record| record.fingerprint == fingerprint) && !self.is_damaged(*id)
+            };
+            let original_lives: Vec<bool> = originals.iter().map(lives).collect();
             let sound = |index: u32| {
                 let there = known.get(index as usize).is_some_and(Option::is_some);
-                there && !self.is_damaged(SightingId { image: file, index })
+                let sound = there && !self.is_damaged(SightingId { image: file, index });
+                sound || !there && original_lives.get(index as usize) == Some(&true)
             };
             if (0..sightings.len() as u32).all(sound) {
                 return Ok(Changed { sightings: 0 });
@@ -205,6 +225,11 @@ impl Engine {
                 ));
             }
         };
+        let path = intent.act.path.as_path();
+        if path.symlink_metadata().is_ok() {
+            let said = format!("{} is there already and is not written over; name another file", intent.act.path);
+            return Err(EngineError::Refused(said));
+        }
         let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
         let exported = gallery.export(intent.act.path.as_path(), fingerprint).map_err(EngineError::failed)?;
         Ok(Changed { sightings: exported.sightings as u64 })
@@ -223,7 +248,7 @@ impl Engine {
     }
 
     fn reembed_all(&self, actor: &str, intent: &Intent<Nothing>) -> Result<Changed, EngineError> {
-        let in_use = self.load_models()?;
+        let (in_use, _) = self.load_models()?;
         let mut old = Vec::new();
         self.store
             .for_each_sighting(|id, record| {

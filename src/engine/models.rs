@@ -6,6 +6,7 @@ use image::RgbImage;
 
 use crate::config::{self, Config, Objects};
 use crate::domain::{BoundingBox, Detection, Embedding, Fingerprint, ImageId, Rotation};
+use crate::vision::precision::{Settled, settle};
 use crate::vision::{self, CropPolicy, Detect, DetectOptions, Embed, VisionError, checkpoint};
 
 /// The loaded models and how they are used.
@@ -27,24 +28,25 @@ pub struct Models {
 /// Makes the models; run on the thread that will own them.
 pub type Loader = Box<dyn Fn(&Config) -> Result<Models, String> + Send>;
 
-/// Where the networks run, in the vision room's terms.
+/// Where the networks run; at fp32 where the precision is to be found.
 ///
 /// # Errors
 /// When a CUDA device was asked for and is not there.
 pub fn runtime(config: &Config) -> Result<vision::Runtime, VisionError> {
-    let choice = match config.device {
-        config::Device::Auto => vision::DeviceChoice::Auto,
-        config::Device::Cpu => vision::DeviceChoice::Cpu,
-        config::Device::Cuda(number) => vision::DeviceChoice::Cuda(number),
-    };
-    let precision = match config.precision {
-        config::Precision::Auto => vision::Precision::Auto,
-        config::Precision::Fp32 => vision::Precision::Fp32,
-        config::Precision::Bf16 => vision::Precision::Bf16,
-        config::Precision::Fp16 => vision::Precision::Fp16,
-    };
     let threads = u16::try_from(config.engine.model_threads).ok().filter(|threads| *threads > 0);
-    vision::Runtime::open(choice, precision, threads)
+    vision::Runtime::open(config.device, config.precision, threads)
+}
+
+/// The precision a detector's file runs in under this config, and why.
+#[must_use]
+pub fn detector_precision(config: &Config, runtime: vision::Runtime, path: &Path, weights: ImageId) -> Settled {
+    settle(config.precision, runtime, path, weights, config.detect.image_size)
+}
+
+/// The precision an embedder's file runs in under this config, and why.
+#[must_use]
+pub fn embedder_precision(config: &Config, runtime: vision::Runtime, path: &Path, weights: ImageId) -> Settled {
+    settle(config.precision, runtime, path, weights, config.crop.image_size)
 }
 
 /// Loads the weights that the config names.
@@ -54,33 +56,38 @@ pub fn runtime(config: &Config) -> Result<vision::Runtime, VisionError> {
 pub fn load_models(config: &Config) -> Result<Models, String> {
     let runtime = runtime(config).map_err(|e| e.to_string())?;
     let policy = crop_policy(&config.crop);
-    let (detector, detector_id, detector_detail, detector_untrained) = if config.detect.objects == Objects::Whole {
-        (None, None, "not used: detect.objects is whole".to_owned(), false)
-    } else {
+    let mut detector = None;
+    let mut details = ["not used: detect.objects is whole".to_owned(), String::new()];
+    if config.detect.objects != Objects::Whole {
         let path = present(&config.models.detector, "models.detector")?;
         let said = |error: VisionError| format!("models.detector: {}: {error}", path.display());
-        let info = checkpoint::inspect(path).map_err(|error| error.to_string())?;
-        let loaded = vision::Detector::load(path, runtime).map_err(said)?;
-        (Some(Box::new(loaded) as Box<dyn Detect>), Some(info.sha256), info.architecture, is_untrained(path))
-    };
+        let read = checkpoint::read(path).map_err(|error| error.to_string())?;
+        let settled = detector_precision(config, runtime, path, read.info.sha256);
+        let loaded = vision::Detector::of(&read, settled.runtime).map_err(said)?;
+        details[0] = format!("{}, {}", read.info.architecture, settled.describe());
+        detector = Some((loaded, read.info.sha256, is_untrained(path), settled.runtime.precision()));
+    }
     let path = present(&config.models.embedder, "models.embedder")?;
     let said = |error: VisionError| format!("models.embedder: {}: {error}", path.display());
-    let info = checkpoint::inspect(path).map_err(|error| error.to_string())?;
-    let embedder = vision::Embedder::load(path, policy, runtime).map_err(said)?;
-    Ok(Models {
-        detector,
-        detector_id,
-        embedder: Box::new(embedder),
-        device: runtime.describe(),
-        details: [detector_detail, info.architecture],
-        untrained: [detector_untrained, is_untrained(path)],
-    })
+    let read = checkpoint::read(path).map_err(|error| error.to_string())?;
+    let settled = embedder_precision(config, runtime, path, read.info.sha256);
+    let embedder = vision::Embedder::of(&read, policy, settled.runtime).map_err(said)?;
+    details[1] = format!("{}, {}", read.info.architecture, settled.describe());
+    let (place, precision) = (runtime.place(), settled.runtime.precision());
+    let device = match &detector {
+        Some((.., detects)) if *detects != precision => format!("{place}, detector {detects}, embedder {precision}"),
+        _ => format!("{place} {precision}"),
+    };
+    let untrained = [detector.as_ref().is_some_and(|(_, _, untrained, _)| *untrained), is_untrained(path)];
+    let (detector, detector_id) =
+        detector.map(|(detector, id, ..)| (Box::new(detector) as Box<dyn Detect>, id)).unzip();
+    Ok(Models { detector, detector_id, embedder: Box::new(embedder), device, details, untrained })
 }
 
 /// Whether the card beside a model's file says that it was never trained.
 #[must_use]
 pub fn is_untrained(path: &Path) -> bool {
-    let card = std::fs::read(path.with_extension("card.json")).ok();
+    let card = std::fs::read(checkpoint::beside(path)).ok();
     let card = card.and_then(|text| serde_json::from_slice::<checkpoint::Card>(&text).ok());
     card.is_some_and(|card| card.origin.contains("untrained"))
 }
@@ -176,6 +183,16 @@ impl Models {
             vectors.extend(self.embedder.embed(batch)?);
         }
         Ok(vectors)
+    }
+
+    /// How many numbers a vector has.
+    ///
+    /// # Errors
+    /// When the embedder fails.
+    pub fn dimension(&self, config: &Config) -> Result<usize, VisionError> {
+        let side = config.crop.image_size;
+        let vectors = self.embed(config, &[RgbImage::new(side, side)])?;
+        Ok(vectors.first().map_or(0, |vector| vector.as_slice().len()))
     }
 
     /// The embedder's fingerprint.

@@ -8,8 +8,9 @@ use image::{DynamicImage, ImageFormat, RgbImage};
 use super::EngineError;
 use super::core::Engine;
 use super::models::crop_policy;
-use crate::domain::{Detection, Fact, ImageId, SightingId};
-use crate::intake::clean::{Limits, clean};
+use super::outcome::quarantined_data;
+use crate::domain::{Detection, Fact, ImageId, ItemState, SightingId};
+use crate::intake::clean::{Format, Limits, clean};
 use crate::vision;
 
 /// The most pixels of a side that are sent.
@@ -21,17 +22,39 @@ impl Engine {
     /// # Errors
     /// When it is not in the archive, or not what its name says.
     pub fn original(&self, image: ImageId) -> Result<(Vec<u8>, String), EngineError> {
-        let record = self.store.image(&image).map_err(EngineError::failed)?;
-        let record = record.ok_or_else(|| EngineError::NotFound(format!("there is no original {image}")))?;
+        let Some(record) = self.store.image(&image).map_err(EngineError::failed)? else {
+            return self.in_quarantine(image);
+        };
         let bytes = self.archive.read(image, &record.format).map_err(EngineError::failed)?;
         Ok((bytes, record.format))
+    }
+
+    /// The bytes of a file that waits in quarantine: whoever is to release or discard it must be able to look.
+    fn in_quarantine(&self, image: ImageId) -> Result<(Vec<u8>, String), EngineError> {
+        for state in [ItemState::Quarantined, ItemState::Failed] {
+            let mut after = None;
+            loop {
+                let page = self.store.items(Some(state), after.as_ref(), 1000, false).map_err(EngineError::failed)?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.id.clone());
+                if let Some(record) = page.iter().find(|record| record.image == Some(image)) {
+                    let bytes = std::fs::read(quarantined_data(&self.quarantine, &record.id));
+                    let bytes = bytes.map_err(EngineError::failed)?;
+                    let format = Format::sniff(&bytes).map_or("bin", Format::extension);
+                    return Ok((bytes, format.into()));
+                }
+            }
+        }
+        Err(EngineError::NotFound(format!("there is no original {image}")))
     }
 
     /// An original, decoded and upright.
     pub(super) fn upright(&self, image: ImageId) -> Result<RgbImage, EngineError> {
         let (bytes, _) = self.original(image)?;
         let limits = Limits::from(&self.config.intake).released();
-        Ok(clean(&bytes, &limits).map_err(EngineError::failed)?.image)
+        let shown = clean(&bytes, &limits);
+        // What is damaged is not shown either: half a picture would be taken for a whole one.
+        Ok(shown.map_err(|reject| EngineError::Refused(format!("it cannot be shown: {reject}")))?.image)
     }
 
     /// An original as PNG, within a size, with what was seen in it drawn if `annotated`.

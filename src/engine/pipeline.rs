@@ -38,8 +38,8 @@ pub(super) enum Question {
     Identify { picture: Box<RgbImage>, reply: SyncSender<Result<Vec<ProbeAnswer>, EngineError>> },
     /// An object's vectors, for embedding anew.
     Embed { picture: Box<RgbImage>, object: Box<Detection>, reply: SyncSender<Result<Vectors, EngineError>> },
-    /// Load the models, so that their fingerprint is known.
-    Load { reply: SyncSender<Result<Fingerprint, EngineError>> },
+    /// Load the models, so that their fingerprint and the length of their vectors are known.
+    Load { reply: SyncSender<Result<(Fingerprint, usize), EngineError>> },
 }
 
 /// A picture that goes through the models.
@@ -358,7 +358,7 @@ impl Engine {
         let others = gallery.made_with_others(fingerprint);
         if others > 0 {
             return Err(EngineError::Refused(format!(
-                "{others} enrolled sightings were made with other weights than those in use and cannot be compared; `sightline gallery reembed` makes them anew (imported ones: remove them, or import vectors of these weights)"
+                "{others} enrolled sightings were made with other weights than those in use (or at another `precision`) and cannot be compared; `sightline gallery reembed` makes them anew (imported ones: remove them, or import vectors of these weights)"
             )));
         }
         Ok(())
@@ -467,6 +467,12 @@ fn answer(engine: &Engine, models: &mut Loaded<'_>, question: Question) {
             });
             drop(reply.send(vectors));
         }
-        Question::Load { reply } => drop(reply.send(models.map(Models::fingerprint))),
+        Question::Load { reply } => {
+            let known = models.and_then(|models| {
+                let dimension = models.dimension(&engine.config).map_err(EngineError::failed)?;
+                Ok((models.fingerprint(), dimension))
+            });
+            drop(reply.send(known));
+        }
     }
 }

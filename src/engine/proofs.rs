@@ -7,7 +7,7 @@ use super::EngineError;
 use super::core::Engine;
 use super::outcome::quarantined_data;
 use super::prepare::hash_file;
-use super::start::take_lock;
+use super::start::{StartError, take_lock};
 use crate::config::Config;
 use crate::domain::ItemState;
 use crate::domain::view::{DbVerified, JournalVerified, SignedCheckpoint, Trusted};
@@ -134,7 +134,12 @@ fn verified(report: VerifyReport) -> JournalVerified {
 /// # Errors
 /// When an engine has the workspace, or the evidence or the files cannot be read.
 pub fn verify_journal(config: &Config, trusted: &Trusted) -> Result<JournalVerified, EngineError> {
-    let _lock = take_lock(config).map_err(EngineError::failed)?;
+    // Where nothing can be written (a copy on read-only media), nobody else writes either, and no lock is needed.
+    let _lock = match take_lock(config) {
+        Ok(lock) => Some(lock),
+        Err(StartError::Io { .. }) => None,
+        Err(error) => return Err(EngineError::failed(error)),
+    };
     let report = journal::verify(&config.database().join("journal"), &trust(trusted)?);
     Ok(verified(report.map_err(EngineError::failed)?))
 }

@@ -227,6 +227,9 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
 /// The database is its owner's and group's: others have no business with patients' data.
 fn restrict(database: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::PermissionsExt;
+    if fs::metadata(database).is_ok_and(|meta| meta.permissions().mode() & 0o777 == 0o750) {
+        return Ok(());
+    }
     fs::set_permissions(database, fs::Permissions::from_mode(0o750)).map_err(failed("set the permissions of", database))
 }
 

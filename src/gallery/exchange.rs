@@ -53,6 +53,8 @@ pub struct Imported {
     pub file: ImageId,
     /// Which weights made the vectors.
     pub fingerprint: Fingerprint,
+    /// What each sighting was called where the file was made, in the file's order.
+    pub originals: Vec<SightingId>,
     /// Each sighting's label and vectors, in the file's order; for [`Gallery::import`].
     pub sightings: Vec<NamedVectors>,
 }
@@ -155,11 +157,12 @@ pub fn read_export(path: &Path) -> Result<Imported, GalleryError> {
         let bytes = tensor.data().chunks_exact(4).skip(row * dimension).take(*dimension);
         bytes.map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect::<Vec<_>>()
     };
-    let mut sightings: Vec<NamedVectors> = Vec::new();
+    let (mut sightings, mut originals) = (Vec::<NamedVectors>::new(), Vec::new());
     let mut before = None;
     for (row, line) in metadata.rows.into_iter().enumerate() {
         if before != Some(line.sighting) {
             sightings.push((line.label, Vec::new()));
+            originals.push(line.sighting);
             before = Some(line.sighting);
         }
         if let Some((_, vectors)) = sightings.last_mut() {
@@ -167,7 +170,7 @@ pub fn read_export(path: &Path) -> Result<Imported, GalleryError> {
         }
     }
     let file = ImageId(Sha256::digest(&bytes).into());
-    Ok(Imported { file, fingerprint: metadata.fingerprint, sightings })
+    Ok(Imported { file, fingerprint: metadata.fingerprint, originals, sightings })
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), GalleryError> {

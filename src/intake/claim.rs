@@ -127,13 +127,23 @@ impl Claims {
 
     fn write_sidecar(&self, sidecar: &Sidecar, synced: Synced) -> Result<(), ClaimError> {
         let path = self.sidecar(&sidecar.facts.item);
-        let doing = "cannot write";
+        // Told of the folder: the file's own name is another at every try.
+        let doing = "cannot write into";
         let text = serde_json::to_vec(sidecar).map_err(io::Error::other).map_err(failed(doing, &path))?;
         let temporary = path.with_extension("json.new");
-        let file = File::create(&temporary).map_err(failed(doing, &temporary))?;
+        let file = File::create(&temporary).map_err(failed(doing, &self.dir))?;
         let sync = |()| if synced == Synced::Now { file.sync_data() } else { Ok(()) };
-        (&file).write_all(&text).and_then(sync).map_err(failed(doing, &temporary))?;
-        fs::rename(&temporary, &path).map_err(failed(doing, &path))
+        (&file).write_all(&text).and_then(sync).map_err(failed(doing, &self.dir))?;
+        fs::rename(&temporary, &path).map_err(failed(doing, &self.dir))
+    }
+
+    /// The same; what was begun of it does not stay behind.
+    fn write_or_clear(&self, sidecar: &Sidecar, synced: Synced) -> Result<(), ClaimError> {
+        self.write_sidecar(sidecar, synced).inspect_err(|_| {
+            let path = self.sidecar(&sidecar.facts.item);
+            drop(fs::remove_file(path.with_extension("json.new")));
+            drop(fs::remove_file(path));
+        })
     }
 
     fn sync(&self) -> Result<(), ClaimError> {
@@ -203,7 +213,7 @@ impl Claims {
             return Err(failed("cannot claim", path)(io::Error::other("it is no regular file")));
         }
         let sidecar = Sidecar { facts: self.facts(candidate, &meta), released: false, copied_from: None };
-        self.write_sidecar(&sidecar, Synced::Later)?;
+        self.write_or_clear(&sidecar, Synced::Later)?;
         Ok((sidecar, meta))
     }
 
@@ -255,7 +265,7 @@ impl Claims {
         let facts = self.facts(candidate, &meta);
         let data = self.data(&facts.item);
         let sidecar = Sidecar { facts, released: false, copied_from: None };
-        self.write_sidecar(&sidecar, Synced::Now)?;
+        self.write_or_clear(&sidecar, Synced::Now)?;
         if let Err(error) = self.copy_in(path, &sidecar.facts.item) {
             self.finish(&sidecar.facts.item)?;
             return Err(error);

@@ -9,6 +9,9 @@ use super::merkle::{Hash, Tree, leaf_hash};
 use super::{Checkpoint, JournalError, PublicKey, scan};
 use crate::domain::Entry;
 
+/// The action of the entry that an engine writes last.
+const STOPPED: &str = "engine.stopped";
+
 /// Evidence from outside the journal's folder, which whoever can write there cannot change.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
@@ -67,7 +70,8 @@ pub(super) fn run(dir: &Path, trust: &Trust, bounds: Option<Bounds>) -> Result<V
         problems.push(format!("{}: the checkpoint at byte {offset} cannot be read: {detail}", log.path.display()));
     }
 
-    let mut proof = Proof { tree: Tree::default(), open_from: 0, roots: Vec::new(), wanted: wanted(&log, trust) };
+    let mut proof =
+        Proof { tree: Tree::default(), stopped: 0, open_from: 0, roots: Vec::new(), wanted: wanted(&log, trust) };
     proof.note_root();
     let whole = read_entries(dir, bounds, &mut proof, &mut problems)?;
     let entries = proof.tree.size();
@@ -90,6 +94,13 @@ pub(super) fn run(dir: &Path, trust: &Trust, bounds: Option<Bounds>) -> Result<V
             "{}: checkpoints are missing: entry {} is in a closed segment, and every closed segment was signed for",
             log.path.display(),
             proof.open_from - 1
+        ));
+    }
+    if proof.stopped > previous && proof.stopped < entries {
+        problems.push(format!(
+            "{}: checkpoints are missing: entry {} records a stop in good order, and every such stop was signed for",
+            log.path.display(),
+            proof.stopped - 1
         ));
     }
     if let Some(outside) = &trust.checkpoint {
@@ -150,6 +161,8 @@ fn wanted(log: &Log, trust: &Trust) -> Vec<u64> {
 
 struct Proof {
     tree: Tree,
+    /// The entry after the last that records a stop in good order: such a stop ends with a checkpoint.
+    stopped: u64,
     /// The first entry of the last segment.
     open_from: u64,
     /// Sizes and the roots there.
@@ -192,12 +205,14 @@ fn read_entries(
         // nothing: the tree stops growing.
         loop {
             let (_, after, broken) = scan::walk(&bytes, from, next, |offset, frame| {
-                if let Err(e) = serde_json::from_slice::<Entry>(frame.entry) {
-                    problems.push(format!(
+                match serde_json::from_slice::<Entry>(frame.entry) {
+                    Ok(entry) if entry.action == STOPPED => proof.stopped = frame.sequence + 1,
+                    Ok(_) => {}
+                    Err(e) => problems.push(format!(
                         "{}: entry {} at byte {offset} is no entry: {e}",
                         path.display(),
                         frame.sequence
-                    ));
+                    )),
                 }
                 if whole {
                     proof.tree.push(leaf_hash(frame.entry));

@@ -1,90 +1,11 @@
 //! Where the networks run, how many threads they get and how precisely they count.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device, Kind};
 
 use super::VisionError;
-
-/// The device asked for (`device` in the config).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum DeviceChoice {
-    /// The first CUDA device where there is one, else the CPU.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// One CUDA device.
-    Cuda(usize),
-}
-
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |digits: &str| digits.parse().ok().map(Self::Cuda);
-        match text {
-            "auto" => Some(Self::Auto),
-            "cpu" => Some(Self::Cpu),
-            "cuda" => Some(Self::Cuda(0)),
-            _ => text.strip_prefix("cuda:").and_then(number),
-        }
-        .ok_or_else(|| format!("`{text}` is not `auto`, `cpu` or `cuda:N`"))
-    }
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
-        }
-    }
-}
-
-impl TryFrom<String> for DeviceChoice {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<DeviceChoice> for String {
-    fn from(choice: DeviceChoice) -> Self {
-        choice.to_string()
-    }
-}
-
-/// How precisely the networks count (`precision` in the config).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// Today `fp32` on every device: the reference's own numbers. A faster choice must first be measured.
-    #[default]
-    Auto,
-    /// 32-bit floats.
-    Fp32,
-    /// 16-bit brain floats: about half the time where the CPU has avx512_bf16, about 3 significant digits less.
-    Bf16,
-    /// 16-bit floats; slow on most CPUs.
-    Fp16,
-}
-
-impl Precision {
-    fn kind(self) -> Kind {
-        match self {
-            Self::Auto | Self::Fp32 => Kind::Float,
-            Self::Bf16 => Kind::BFloat16,
-            Self::Fp16 => Kind::Half,
-        }
-    }
-}
+pub use crate::config::{Device as DeviceChoice, Precision};
 
 /// A device in use.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,7 +23,8 @@ impl Runtime {
         Self { device: Device::Cpu, kind: Kind::Float }
     }
 
-    /// Takes the device asked for, loading the CUDA libraries first where they are.
+    /// Takes the device asked for, loading the CUDA libraries first where they are. `Precision::Auto` is fp32 here:
+    /// what it may be instead depends on the model's card ([`super::precision::settle`]).
     ///
     /// `threads` sets how many threads one operation on the CPU may use, for the whole process; `None` leaves
     /// libtorch's choice (the physical cores).
@@ -134,22 +56,43 @@ impl Runtime {
                 Device::Cuda(number)
             }
         };
-        Ok(Self { device, kind: precision.kind() })
+        Ok(Self { device, kind: Kind::Float }.with(precision))
+    }
+
+    /// The same device at another precision.
+    #[must_use]
+    pub fn with(self, precision: Precision) -> Self {
+        let kind = match precision {
+            Precision::Auto | Precision::Fp32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+            Precision::Fp16 => Kind::Half,
+        };
+        Self { kind, ..self }
+    }
+
+    /// The precision in use, never `Auto`.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        match self.kind {
+            Kind::BFloat16 => Precision::Bf16,
+            Kind::Half => Precision::Fp16,
+            _ => Precision::Fp32,
+        }
+    }
+
+    /// `cpu` or `cuda:N`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.device {
+            Device::Cuda(number) => format!("cuda:{number}"),
+            _ => "cpu".to_owned(),
+        }
     }
 
     /// `cpu` or `cuda:N`, and the precision.
     #[must_use]
     pub fn describe(&self) -> String {
-        let device = match self.device {
-            Device::Cuda(number) => format!("cuda:{number}"),
-            _ => "cpu".to_owned(),
-        };
-        let kind = match self.kind {
-            Kind::BFloat16 => "bf16",
-            Kind::Half => "fp16",
-            _ => "fp32",
-        };
-        format!("{device} {kind}")
+        format!("{} {}", self.place(), self.precision())
     }
 }
 
@@ -205,4 +148,15 @@ pub fn libtorch_version() -> String {
         std::fs::read_to_string(folder.join("build-version")).ok()
     });
     stated.map_or_else(|| "unknown".into(), |version| version.trim().to_owned())
+}
+
+/// The instructions this CPU has for bf16, as `/proc/cpuinfo` names them; none where bf16 would only be imitated.
+#[must_use]
+pub fn instructions() -> Option<&'static str> {
+    static FOUND: OnceLock<Option<&'static str>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let flags = about.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+        ["amx_bf16", "avx512_bf16"].into_iter().find(|name| flags.split_whitespace().any(|flag| flag == *name))
+    })
 }

@@ -14,6 +14,7 @@ mod masks;
 mod models;
 mod parity;
 mod photos;
+mod precision;
 mod vectors;
 
 use std::path::PathBuf;

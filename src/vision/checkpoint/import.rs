@@ -12,6 +12,7 @@ use super::recognise::Task;
 use super::weights::Weights;
 use super::{safe, slurp};
 use crate::domain::ImageId;
+use crate::vision::precision::Comparison;
 
 /// The licence of weights whose file states none.
 pub const UNKNOWN_LICENCE: &str = "unknown: ask whoever gave you the file";
@@ -41,6 +42,9 @@ pub struct Card {
     pub licence: String,
     /// What was measured on them, by name; empty until `evaluate` has run.
     pub metrics: Value,
+    /// What comparisons of faster precisions with fp32 found, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub precision: Vec<Comparison>,
 }
 
 /// A model in the models' folder.
@@ -58,12 +62,19 @@ pub struct Listed {
 
 /// Converts a model file to `models_dir/<name>.safetensors` with a card, and returns the card.
 ///
-/// Importing the same weights again under the same name changes nothing but the card.
+/// Importing the same weights again under the same name changes nothing but the card. Other weights of that name are
+/// refused, or with `over` kept beside under the name `<name>.replaced-<first digits of their hash>`.
 ///
 /// # Errors
 /// When the file cannot be read or is no known model, the name is taken by other weights or no name
 /// for a file, or the folder cannot be written.
-pub fn import(src: &Path, models_dir: &Path, name: &str, licence: Option<&str>) -> Result<Card, CheckpointError> {
+pub fn import(
+    src: &Path,
+    models_dir: &Path,
+    name: &str,
+    licence: Option<&str>,
+    over: bool,
+) -> Result<Card, CheckpointError> {
     let mut checkpoint = super::read(src)?;
     if let Some(licence) = licence {
         checkpoint.weights.meta.insert("licence".into(), licence.to_owned());
@@ -72,7 +83,7 @@ pub fn import(src: &Path, models_dir: &Path, name: &str, licence: Option<&str>) 
     let origin = checkpoint.weights.meta.get("origin").cloned();
     let origin = origin.unwrap_or_else(|| format!("imported from {file} (sha256 {})", checkpoint.info.sha256));
     checkpoint.weights.meta.insert("origin".into(), origin);
-    save(&checkpoint.weights, models_dir, name)
+    write(&checkpoint.weights, models_dir, name, over)
 }
 
 /// Writes weights as a model of the folder, with its card. Licence and origin are those in `meta`.
@@ -80,6 +91,10 @@ pub fn import(src: &Path, models_dir: &Path, name: &str, licence: Option<&str>) 
 /// # Errors
 /// As [`import`].
 pub fn save(weights: &Weights, models_dir: &Path, name: &str) -> Result<Card, CheckpointError> {
+    write(weights, models_dir, name, false)
+}
+
+fn write(weights: &Weights, models_dir: &Path, name: &str, over: bool) -> Result<Card, CheckpointError> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.bytes().all(plain) {
         return Err(CheckpointError::Name(crate::domain::display_safe(name)));
@@ -89,9 +104,15 @@ pub fn save(weights: &Weights, models_dir: &Path, name: &str) -> Result<Card, Ch
     let sha256 = ImageId(Sha256::digest(&bytes).into());
     let info = super::recognise(weights, bytes.len() as u64, sha256).map_err(|fault| fault.at(&path))?;
     if path.exists() && !super::read(&path).is_ok_and(|there| there.info.fingerprint == info.fingerprint) {
-        return Err(CheckpointError::Taken { name: name.to_owned(), folder: models_dir.to_owned() });
+        if !over {
+            return Err(CheckpointError::Taken { name: name.to_owned(), folder: models_dir.to_owned() });
+        }
+        set_aside(models_dir, name)?;
     }
+    // What was compared on these very bytes stays true.
+    let compared = read_card(models_dir, name).map(|card| card.precision).unwrap_or_default();
     let card = Card {
+        precision: compared.into_iter().filter(|one| one.weights == sha256).collect(),
         name: name.to_owned(),
         sha256,
         fingerprint: info.fingerprint,
@@ -112,6 +133,51 @@ pub fn save(weights: &Weights, models_dir: &Path, name: &str) -> Result<Card, Ch
     replace(&path, &bytes)?;
     replace(&card_path, &text)?;
     Ok(card)
+}
+
+/// Gives a model and its card another name, under which no other lies.
+fn set_aside(models_dir: &Path, name: &str) -> Result<(), CheckpointError> {
+    let path = models_dir.join(format!("{name}.safetensors"));
+    let hash = hex::encode(Sha256::digest(slurp(&path)?));
+    for kind in ["safetensors", "card.json"] {
+        let (from, to) = (format!("{name}.{kind}"), format!("{name}.replaced-{}.{kind}", &hash[..12]));
+        match std::fs::rename(models_dir.join(from), models_dir.join(&to)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(CheckpointError::Write { path: models_dir.join(to), source: error });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where a model's card is: beside its file.
+#[must_use]
+pub fn beside(path: &Path) -> PathBuf {
+    path.with_extension("card.json")
+}
+
+/// Puts the outcome of a comparison into the card beside a model's file, in the place of an earlier one of the same
+/// kind. False where there is no card to put it into (a file outside a models' folder).
+///
+/// # Errors
+/// When the card is damaged or about other weights, or cannot be written.
+pub fn record(path: &Path, found: &Comparison) -> Result<bool, CheckpointError> {
+    let card_path = beside(path);
+    if !card_path.exists() {
+        return Ok(false);
+    }
+    let failed = |text: String| CheckpointError::Write { path: card_path.clone(), source: std::io::Error::other(text) };
+    let mut card: Card =
+        serde_json::from_slice(&slurp(&card_path)?).map_err(|error| failed(format!("it is not valid: {error}")))?;
+    if card.sha256 != found.weights {
+        return Err(failed(format!("it is about other weights ({}); import the model again", card.sha256.short())));
+    }
+    let kind = |one: &Comparison| (one.weights, one.candidate, one.machine.clone(), one.input_size);
+    card.precision.retain(|one| kind(one) != kind(found));
+    card.precision.push(found.clone());
+    replace(&card_path, &serde_json::to_vec_pretty(&card).map_err(|error| failed(error.to_string()))?)?;
+    Ok(true)
 }
 
 /// The models in a folder, by name. A missing folder has none.

@@ -10,7 +10,7 @@ use super::network::{Heads, Network};
 use super::nms::{Candidate, anchor, decode, suppress};
 use super::outline::{Logits, trace};
 use crate::domain::{Detection, Fingerprint};
-use crate::vision::checkpoint::{self, Weights};
+use crate::vision::checkpoint::{self, Checkpoint, Weights};
 use crate::vision::device::Runtime;
 use crate::vision::letterbox::{Letterbox, STRIDE};
 use crate::vision::{Detect, VisionError, masks};
@@ -67,9 +67,16 @@ impl Detector {
     /// # Errors
     /// When the file cannot be read, is no detector, or libtorch fails.
     pub fn load(path: &Path, runtime: Runtime) -> Result<Self, VisionError> {
-        let checkpoint = checkpoint::read(path)?;
+        Self::of(&checkpoint::read(path)?, runtime)
+    }
+
+    /// Builds a detector from a model file that was read.
+    ///
+    /// # Errors
+    /// As [`Detector::load`].
+    pub fn of(checkpoint: &Checkpoint, runtime: Runtime) -> Result<Self, VisionError> {
         if checkpoint.info.task == checkpoint::Task::Embed {
-            let (architecture, found) = (checkpoint.info.architecture, checkpoint.info.task);
+            let (architecture, found) = (checkpoint.info.architecture.clone(), checkpoint.info.task);
             return Err(VisionError::Task { architecture, found, needed: "detect or segment" });
         }
         Self::new(&checkpoint.weights, runtime)
@@ -122,7 +129,7 @@ impl Detector {
         Ok(all)
     }
 
-    /// Pictures of one size as the network's input: `[batch, 3, height, width]`, RGB from 0 to 1.
+    /// Pictures of one size as the network's input: `[batch, 3, height, width]`, RGB from 0 to 255.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -134,9 +141,8 @@ impl Detector {
             parts.push(Tensor::f_from_data_size(picture.as_raw(), &shape, Kind::Uint8)?);
         }
         let bytes = if let [one] = parts.as_slice() { one.shallow_clone() } else { Tensor::f_cat(&parts, 0)? };
-        let shares = bytes.f_to_device(runtime.device)?.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
         // The pictures come with their channels last, and stay so in memory.
-        Ok(shares.f_to_kind(runtime.kind)?.f_permute([0, 3, 1, 2])?)
+        Ok(bytes.f_to_device(runtime.device)?.f_to_kind(runtime.kind)?.f_permute([0, 3, 1, 2])?)
     }
 
     fn read(

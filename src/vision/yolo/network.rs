@@ -1,4 +1,5 @@
-//! The YOLOv8 network: backbone, neck and heads, batch norms folded in, channels last.
+//! The YOLOv8 network: backbone, neck and heads, batch norms folded in, channels last; on the CPU over oneDNN's fused
+//! layers.
 
 use tch::{Kind, TchError, Tensor};
 
@@ -6,6 +7,13 @@ use super::plan::{BLOCKS, DOWN, Plan};
 use crate::vision::VisionError;
 use crate::vision::checkpoint::{Fault, Weights, to_tensor};
 use crate::vision::device::Runtime;
+use crate::vision::memory::keep_blocks;
+use crate::vision::onednn::{self, Then};
+
+/// The side of the pictures that weights are laid out for; others run as well.
+const SIDE: i64 = 640;
+/// What a byte's value is worth.
+const BYTE: f64 = 1.0 / 255.0;
 
 /// What the network says before anything is decoded. `A` is the number of anchors, finest level first.
 #[derive(Debug)]
@@ -42,6 +50,11 @@ struct Unit {
     stride: i64,
     padding: i64,
     activated: bool,
+    /// Whether the weight is laid out for oneDNN.
+    packed: bool,
+    /// The kind of its numbers: the last layers count in fp32 at every precision, so that what is decoded was not
+    /// rounded again.
+    kind: Kind,
 }
 
 #[derive(Debug)]
@@ -70,40 +83,44 @@ impl Network {
     /// # Errors
     /// When the weights are not YOLOv8's, or libtorch fails.
     pub fn new(weights: &Weights, runtime: Runtime) -> Result<Self, VisionError> {
+        keep_blocks();
         let plan = Plan::of(weights)?;
-        let load = Loader { weights, runtime, plan: &plan };
-        let down = DOWN.iter().map(|(layer, ..)| load.unit(&format!("model.{layer}"), 2)).collect::<Result<_, _>>()?;
+        let load = Loader { weights, runtime, plan: &plan, packed: onednn::serves(runtime) };
+        let side = |place: usize| SIDE >> (place + 1);
+        let step = |(layer, _, to): &(usize, Option<usize>, usize)| {
+            load.unit(&format!("model.{layer}"), 2, 2 * side(*to), if *layer == 0 { BYTE } else { 1.0 })
+        };
+        let down = DOWN.iter().map(step).collect::<Result<_, _>>()?;
         let mut blocks = Vec::new();
         for (layer, _, to, repeats, adds) in BLOCKS {
-            let name = format!("model.{layer}");
-            let bottleneck = |i| -> Result<_, VisionError> {
-                Ok([load.unit(&format!("{name}.m.{i}.cv1"), 1)?, load.unit(&format!("{name}.m.{i}.cv2"), 1)?])
-            };
+            let unit = |part: &str| load.unit(&format!("model.{layer}.{part}"), 1, side(to), 1.0);
+            let bottleneck =
+                |i| -> Result<_, VisionError> { Ok([unit(&format!("m.{i}.cv1"))?, unit(&format!("m.{i}.cv2"))?]) };
             blocks.push(Block {
-                first: load.unit(&format!("{name}.cv1"), 1)?,
+                first: unit("cv1")?,
                 bottlenecks: (0..plan.repeats[repeats]).map(bottleneck).collect::<Result<_, _>>()?,
-                last: load.unit(&format!("{name}.cv2"), 1)?,
+                last: unit("cv2")?,
                 adds,
                 half: (plan.channels[to] / 2) as i64,
             });
         }
         let branches = |branch: &str| -> Result<Vec<Branch>, VisionError> {
-            (0..3).map(|level| load.branch(&format!("model.22.{branch}.{level}"))).collect()
+            (0..3).map(|level| load.branch(&format!("model.22.{branch}.{level}"), side(level + 2))).collect()
         };
         let (coefficients, prototypes) = if plan.segments() {
             let name = "model.22.proto";
             let upsample = (format!("{name}.upsample.weight"), format!("{name}.upsample.bias"));
             let prototypes = Prototypes {
-                first: load.unit(&format!("{name}.cv1"), 1)?,
+                first: load.unit(&format!("{name}.cv1"), 1, side(2), 1.0)?,
                 upsample: (load.tensor(&upsample.0)?, load.tensor(&upsample.1)?),
-                second: load.unit(&format!("{name}.cv2"), 1)?,
-                third: load.unit(&format!("{name}.cv3"), 1)?,
+                second: load.unit(&format!("{name}.cv2"), 1, side(1), 1.0)?,
+                third: load.unit(&format!("{name}.cv3"), 1, side(1), 1.0)?,
             };
             (branches("cv4")?, Some(prototypes))
         } else {
             (Vec::new(), None)
         };
-        let pool = [load.unit("model.9.cv1", 1)?, load.unit("model.9.cv2", 1)?];
+        let pool = [load.unit("model.9.cv1", 1, side(4), 1.0)?, load.unit("model.9.cv2", 1, side(4), 1.0)?];
         let (boxes, scores) = (branches("cv2")?, branches("cv3")?);
         Ok(Self { runtime, down, blocks, pool, boxes, scores, coefficients, prototypes, plan })
     }
@@ -114,7 +131,8 @@ impl Network {
         self.runtime
     }
 
-    /// Runs the network on `[batch, 3, height, width]`, RGB from 0 to 1, sides multiples of 32.
+    /// Runs the network on `[batch, 3, height, width]`, RGB from 0 to 255, sides multiples of 32. (The first layer's
+    /// weights hold the division by 255: bytes are exact in bf16, their 255th parts are not.)
     ///
     /// # Errors
     /// When libtorch fails (most often: no memory left on the device).
@@ -154,6 +172,13 @@ fn incomplete() -> TchError {
 
 impl Unit {
     fn run(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        if x.kind() != self.kind {
+            return self.run(&x.f_to_kind(self.kind)?);
+        }
+        if self.packed {
+            let then = if self.activated { Then::Silu } else { Then::Nothing };
+            return onednn::convolve(x, &self.weight, &self.bias, self.stride, self.padding, then);
+        }
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
         let mut y = x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)?;
         if self.activated { y.f_silu_() } else { Ok(y) }
@@ -192,11 +217,11 @@ impl Prototypes {
     }
 }
 
-/// One branch a level, their anchors in a row.
+/// One branch a level, their anchors in a row; in memory each anchor's values stay together, as the layers leave them.
 fn join(branches: &[Branch], levels: &[Tensor; 3]) -> Result<Tensor, TchError> {
-    let flat = |(branch, level): (&Branch, &Tensor)| branch.run(level)?.f_flatten(2, 3);
+    let flat = |(branch, level): (&Branch, &Tensor)| branch.run(level)?.f_permute([0, 2, 3, 1])?.f_flatten(1, 2);
     let parts: Vec<Tensor> = branches.iter().zip(levels).map(flat).collect::<Result<_, _>>()?;
-    Tensor::f_cat(&parts, 2)
+    Tensor::f_cat(&parts, 1)?.f_transpose(1, 2)
 }
 
 fn double(x: &Tensor) -> Result<Tensor, TchError> {
@@ -208,6 +233,7 @@ struct Loader<'a> {
     weights: &'a Weights,
     runtime: Runtime,
     plan: &'a Plan,
+    packed: bool,
 }
 
 impl Loader<'_> {
@@ -217,12 +243,12 @@ impl Loader<'_> {
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor, VisionError> {
-        self.place(&self.raw(name, Kind::Float)?)
+        self.place(&self.raw(name, Kind::Float)?, self.runtime.kind)
     }
 
     /// Moves to the device; pictures' weights get their channels last in memory, where convolutions are fastest.
-    fn place(&self, tensor: &Tensor) -> Result<Tensor, VisionError> {
-        let placed = tensor.f_to_kind(self.runtime.kind)?.f_to_device(self.runtime.device)?;
+    fn place(&self, tensor: &Tensor, kind: Kind) -> Result<Tensor, VisionError> {
+        let placed = tensor.f_to_kind(kind)?.f_to_device(self.runtime.device)?;
         if placed.dim() != 4 {
             return Ok(placed);
         }
@@ -230,8 +256,9 @@ impl Loader<'_> {
     }
 
     /// A convolution with its batch norm folded in: `w * g / sqrt(var + eps)`, `b - mean * g / sqrt(var + eps)`.
-    fn unit(&self, name: &str, stride: i64) -> Result<Unit, VisionError> {
-        let mut weight = self.raw(&format!("{name}.conv.weight"), Kind::Double)?;
+    /// Its input has `side` pixels a side where the picture has [`SIDE`], and is multiplied by `scale`.
+    fn unit(&self, name: &str, stride: i64, side: i64, scale: f64) -> Result<Unit, VisionError> {
+        let mut weight = self.raw(&format!("{name}.conv.weight"), Kind::Double)?.f_mul_scalar(scale)?;
         let bias = if self.plan.folded {
             self.raw(&format!("{name}.conv.bias"), Kind::Double)?
         } else {
@@ -241,22 +268,36 @@ impl Loader<'_> {
             part("bias")?.f_sub(&part("running_mean")?.f_mul(&scale)?)?
         };
         let activated = !self.plan.linear.iter().any(|linear| linear == name);
-        self.assemble(&weight, &bias, stride, activated)
+        let kind = if name == "model.22.proto.cv3" { Kind::Float } else { self.runtime.kind };
+        self.assemble(&weight, &bias, stride, side, activated, kind)
     }
 
-    fn plain(&self, name: &str) -> Result<Unit, VisionError> {
+    fn plain(&self, name: &str, side: i64) -> Result<Unit, VisionError> {
         let weight = self.raw(&format!("{name}.weight"), Kind::Double)?;
         let bias = self.raw(&format!("{name}.bias"), Kind::Double)?;
-        self.assemble(&weight, &bias, 1, false)
+        self.assemble(&weight, &bias, 1, side, false, Kind::Float)
     }
 
-    fn assemble(&self, weight: &Tensor, bias: &Tensor, stride: i64, activated: bool) -> Result<Unit, VisionError> {
-        let padding = weight.size4()?.3 / 2;
-        Ok(Unit { weight: self.place(weight)?, bias: self.place(bias)?, stride, padding, activated })
+    fn assemble(
+        &self,
+        weight: &Tensor,
+        bias: &Tensor,
+        stride: i64,
+        side: i64,
+        activated: bool,
+        kind: Kind,
+    ) -> Result<Unit, VisionError> {
+        let (_, inputs, _, kernel) = weight.size4()?;
+        let padding = kernel / 2;
+        let (mut weight, bias) = (self.place(weight, kind)?, self.place(bias, kind)?);
+        if self.packed {
+            weight = onednn::pack_convolution(&weight, stride, padding, [1, inputs, side, side])?;
+        }
+        Ok(Unit { weight, bias, stride, padding, activated, packed: self.packed, kind })
     }
 
-    fn branch(&self, name: &str) -> Result<Branch, VisionError> {
-        let (first, second) = (self.unit(&format!("{name}.0"), 1)?, self.unit(&format!("{name}.1"), 1)?);
-        Ok(Branch([first, second, self.plain(&format!("{name}.2"))?]))
+    fn branch(&self, name: &str, side: i64) -> Result<Branch, VisionError> {
+        let unit = |part: u8| self.unit(&format!("{name}.{part}"), 1, side, 1.0);
+        Ok(Branch([unit(0)?, unit(1)?, self.plain(&format!("{name}.2"), side)?]))
     }
 }

@@ -167,7 +167,9 @@ fn a_second_engine_is_refused_and_told_whose_the_first_is() {
     assert_eq!(second.status.code(), Some(3));
     let said = text(&second.stderr);
     assert!(said.contains(&format!("process {}", engine.id())), "{said}");
-    assert_eq!(desk.run("db rebuild", &[]).status.code(), Some(1), "no rebuilding under a running engine");
+    let rebuilt = desk.run("db rebuild", &[]);
+    assert_eq!(rebuilt.status.code(), Some(3), "no rebuilding under a running engine");
+    assert!(text(&rebuilt.stderr).contains("stop it first"), "{}", text(&rebuilt.stderr));
     assert_eq!(engine.stop().0, Some(0));
     assert!(!desk.socket().exists());
 }
@@ -204,10 +206,47 @@ fn each_wrong_key_of_the_config_is_one_line() {
 }
 
 #[test]
+fn a_comparison_of_precisions_is_recorded_and_said() {
+    let desk = Desk::new(&[]);
+    desk.json("model untrained dinov2_vits14 --name pack-embed --seed 3", &[], 0);
+    let file = desk.path("models/pack-embed.safetensors");
+    let pictures: Vec<_> = (0..20).map(|n| desk.picture(format!("compare/{n}.png"), n)).collect();
+    let ask = |files: &[&Path]| {
+        let mut command = desk.command("--json model inspect", &[&file]);
+        command.arg("--compare-precision").args(files).output().unwrap()
+    };
+    let said = ask(&[&desk.path("compare")]);
+    if sightline::vision::device::instructions().is_none() {
+        assert_eq!(said.status.code(), Some(3), "nothing to compare: {}", text(&said.stderr));
+        return;
+    }
+    let found: Value = serde_json::from_str(&text(&said.stdout)).unwrap();
+    has(
+        &found,
+        &["weights", "candidate", "machine", "input_size", "date", "agreed", "objections", "figures", "recorded"],
+    );
+    assert_eq!(
+        (&found["candidate"], &found["recorded"], &found["input_size"]),
+        (&"bf16".into(), &true.into(), &28.into())
+    );
+    assert_eq!(found["figures"]["pictures"], pictures.len());
+    assert_eq!(said.status.code(), Some(i32::from(found["agreed"] != true)), "{found}");
+    // Too few pictures never agree, and the newest word is the card's.
+    let few = ask(&[&pictures[0]]);
+    assert_eq!(few.status.code(), Some(1), "{}", text(&few.stdout));
+    let card: Value =
+        serde_json::from_slice(&std::fs::read(desk.path("models/pack-embed.card.json")).unwrap()).unwrap();
+    assert_eq!((card["precision"].as_array().unwrap().len(), &card["precision"][0]["agreed"]), (1, &false.into()));
+    // Asked without pictures, the command says what the file is.
+    assert_eq!(desk.json("model inspect", &[&file], 0)[0]["architecture"], "dinov2_vits14");
+}
+
+#[test]
 fn a_checkpoint_kept_elsewhere_proves_what_the_workspace_alone_cannot() {
     let desk = lived_in();
     let signed = desk.json("journal checkpoint", &[], 0).remove(0);
-    let kept = desk.write("elsewhere/checkpoint", signed["note"].as_str().unwrap().as_bytes());
+    // As the README says: what the command prints is kept.
+    let kept = desk.write("elsewhere/checkpoint", &desk.run("journal checkpoint", &[]).stdout);
     let key = desk.write("elsewhere/key.pub", &std::fs::read(desk.path("database/journal/key.pub")).unwrap());
     let with = format!("journal verify --key {} --checkpoint {}", key.display(), kept.display());
     let proof = &desk.json(&with, &[], 0)[0];
@@ -216,6 +255,20 @@ fn a_checkpoint_kept_elsewhere_proves_what_the_workspace_alone_cannot() {
     assert_eq!(desk.run("journal verify --checkpoint /nowhere", &[]).status.code(), Some(2));
     let nonsense = desk.write("elsewhere/nonsense", b"nonsense");
     assert_eq!(desk.run(&format!("journal verify --checkpoint {}", nonsense.display()), &[]).status.code(), Some(2));
+
+    let as_json = desk.write("elsewhere/checkpoint.json", signed.to_string().as_bytes());
+    assert_eq!(desk.json(&format!("journal verify --checkpoint {}", as_json.display()), &[], 0)[0]["ok"], true);
+    assert_eq!(desk.run("journal verify --key /nowhere/key.pub", &[]).status.code(), Some(2));
+    // A stop in good order was signed for: that nothing is signed any more is noticed.
+    desk.serve().stop();
+    desk.serve().stop();
+    let checkpoints = desk.path("database/journal/checkpoints.log");
+    let log = std::fs::read(&checkpoints).unwrap();
+    std::fs::remove_file(&checkpoints).unwrap();
+    let without = desk.json("journal verify", &[], 1).remove(0);
+    assert!(without["problems"].to_string().contains("checkpoints are missing"), "{without}");
+    std::fs::remove_file(&checkpoints).ok();
+    std::fs::write(&checkpoints, log).unwrap();
 
     // Another journal in its place, whole in itself, is found out.
     let other = lived_in();
@@ -232,4 +285,69 @@ fn a_checkpoint_kept_elsewhere_proves_what_the_workspace_alone_cannot() {
     let proof = desk.json("journal verify", &[], 1).remove(0);
     assert!(proof["problems"].to_string().contains("00000000.log: damaged at byte 0"), "{proof}");
     assert_eq!(std::fs::read(&log).unwrap(), bytes);
+}
+
+#[test]
+fn a_start_that_mended_something_says_so_whatever_the_command() {
+    let desk = lived_in();
+    for entry in
+        std::fs::read_dir(desk.path("database/store")).unwrap().flatten().filter(|entry| entry.path().is_file())
+    {
+        let length = entry.metadata().unwrap().len() as usize;
+        std::fs::write(entry.path(), vec![0xA5; length]).unwrap();
+    }
+    let output = desk.run("queue stats", &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("made anew"), "{}", text(&output.stderr));
+    assert_eq!(text(&desk.run("queue stats", &[]).stderr), "", "it is said once");
+}
+
+#[test]
+fn nothing_of_an_operators_is_written_over_unasked() {
+    let desk = lived_in();
+    let config = std::fs::read(desk.path("config.yaml")).unwrap();
+    let over = desk.run("gallery export", &[&desk.path("config.yaml")]);
+    assert_eq!(over.status.code(), Some(3), "{}", text(&over.stderr));
+    assert_eq!(std::fs::read(desk.path("config.yaml")).unwrap(), config);
+    // A backup may have any name, and read back where it was made it adds only what is missing there.
+    let backup = desk.path("backup");
+    desk.json("gallery export", &[&backup], 0);
+    assert_eq!(desk.json("gallery import", &[&backup], 0)[0]["sightings"], 0);
+    desk.json("gallery remove B --reason x", &[], 0);
+    assert_eq!(desk.json("gallery import", &[&backup], 0)[0]["sightings"], 1);
+    assert_eq!(desk.json("gallery list", &[], 0).len(), 2);
+    // A workspace in use is no place for a demo.
+    let demo = program().args(["demo", "--headless", "--for", "1s", "--dir"]).arg(desk.dir.path()).output().unwrap();
+    assert_eq!(demo.status.code(), Some(3), "{}", text(&demo.stderr));
+    // Vectors of another length than the weights make cannot be theirs.
+    let fresh = Desk::new(&[]);
+    let pickle = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/vectors.4.pkl");
+    let unfit = fresh.run("gallery import", &[&pickle]);
+    assert_eq!(unfit.status.code(), Some(2), "{}", text(&unfit.stderr));
+    assert!(text(&unfit.stderr).contains("384"), "{}", text(&unfit.stderr));
+    assert_eq!(fresh.json("gallery list", &[], 4).len(), 0);
+}
+
+#[test]
+fn a_forced_import_keeps_what_it_replaces() {
+    let desk = Desk::new(&[]);
+    let models = desk.path("models");
+    let names = || {
+        let mut names: Vec<String> =
+            std::fs::read_dir(&models).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    desk.json("model untrained dinov2_vits14 --name one --seed 1", &[], 0);
+    desk.json("model untrained dinov2_vits14 --name two --seed 2", &[], 0);
+    let (one, two) = (models.join("one.safetensors"), models.join("two.safetensors"));
+    assert_eq!(desk.run("model import --name one", &[&two]).status.code(), Some(3));
+    // Its own file, forced: nothing is lost.
+    desk.json("model import --name one --force", &[&one], 0);
+    assert_eq!(names().len(), 4);
+    desk.json("model import --name one --force", &[&two], 0);
+    assert_eq!(names().iter().filter(|name| name.starts_with("one.replaced-")).count(), 2, "{:?}", names());
+    let victim = desk.write("victim.safetensors", b"mine");
+    assert_eq!(desk.run("model import --name ../victim --force", &[&two]).status.code(), Some(2));
+    assert_eq!(std::fs::read(victim).unwrap(), b"mine");
 }

@@ -41,7 +41,7 @@ fn the_real_checkpoints_are_recognised() {
         assert_eq!((info.classes, info.parameters, info.dtype.as_str()), (Some(80), parameters, "fp16"));
         assert_eq!(info.names.as_ref().and_then(|names| names.get(39)).map(String::as_str), Some("bottle"));
         let folder = tempfile::tempdir().expect("a folder");
-        let card = checkpoint::import(&path, folder.path(), "pack-seg", Some("AGPL-3.0")).expect("imported");
+        let card = checkpoint::import(&path, folder.path(), "pack-seg", Some("AGPL-3.0"), false).expect("imported");
         assert_eq!((card.licence.as_str(), card.classes.len()), ("AGPL-3.0", 80));
         let again = checkpoint::inspect(&folder.path().join("pack-seg.safetensors")).expect("what was imported");
         assert_eq!((again.fingerprint, again.names, again.sha256), (info.fingerprint, info.names, card.sha256));
@@ -64,7 +64,7 @@ fn a_model_is_imported_listed_and_never_overwritten() {
     let file = models.join("try.safetensors");
     let bytes = std::fs::read(&file).expect("the file");
     // The file stands alone, and importing it again changes no byte of it.
-    let copied = checkpoint::import(&file, &models, "copy", None).expect("imported");
+    let copied = checkpoint::import(&file, &models, "copy", None, false).expect("imported");
     assert_eq!((copied.sha256, copied.classes), (card.sha256, card.classes.clone()));
     assert_eq!(checkpoint::save(&weights, &models, "try").expect("the same again"), card);
     let other = random::yolov8("yolov8n-seg", 2, 8).expect("a size");
@@ -274,7 +274,7 @@ fn a_state_dict_is_the_same_model_in_any_container() {
         (info.architecture.as_str(), info.classes, info.fingerprint),
         ("yolov8n-seg", Some(2), weights.fingerprint())
     );
-    let card = checkpoint::import(&path, folder.path(), "run", None).expect("imported");
+    let card = checkpoint::import(&path, folder.path(), "run", None, false).expect("imported");
     assert_eq!(card.fingerprint, info.fingerprint);
     assert!(card.origin.contains("run.pth"), "{}", card.origin);
 }

@@ -34,7 +34,7 @@ fn yolo_heads_are_within_a_thousandth() {
     let (height, width) = (64, 96);
     let picture: Vec<f32> =
         random::uniform("picture", 0).take(3 * height * width).map(|v| ((v + 1.0) / 2.0) as f32).collect();
-    let picture = Tensor::from_slice(&picture).view([1, 3, height as i64, width as i64]);
+    let picture = Tensor::from_slice(&picture).view([1, 3, height as i64, width as i64]) * 255.0;
     println!("{:<14}{:<14}{:>10}{:>14}", "network", "head", "values", "worst (rel.)");
     for (name, classes, published) in
         [("yolov8n", 3, true), ("yolov8s", 3, false), ("yolov8n-seg", 80, true), ("yolov8s-seg", 80, true)]

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Puts the lines of `make bench` into docs/benchmarks.md.
+
+    scripts/benchmarks.py target/bench/lines.jsonl
+
+The tables between the markers are made anew; the words around them are written by people.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+PAGE = pathlib.Path(__file__).resolve().parent.parent / "docs/benchmarks.md"
+BEGIN, END = "<!-- figures: made by scripts/benchmarks.py -->", "<!-- end of figures -->"
+# What was aimed at: name, peer (its beginning), ratio, whether less is better.
+AIMS = [
+    ("yolov8n-seg 640x640 forward, fp32", "PyTorch fp32", 0.72, True),
+    ("yolov8n-seg 640x640 forward, bf16", "PyTorch fp32", 0.43, True),
+    ("yolov8n-seg 640x640 forward, bf16", "OpenVINO bf16", 1.10, True),
+    ("dinov2_vits14 224 batch 4, fp32", "PyTorch fp32", 0.85, True),
+    ("dinov2_vits14 224 batch 32, fp32", "PyTorch fp32", 0.85, True),
+    ("dinov2_vits14 224 batch 4, bf16", "PyTorch fp32", 0.50, True),
+    ("dinov2_vits14 224 batch 32, bf16", "PyTorch fp32", 0.50, True),
+    ("decode a JPEG of 4000x3000", "OpenCV", 1.0, True),
+    ("whole path, enroll, bf16", "Pillow, Ultralytics", 3.5, False),
+    ("whole path, enroll, bf16", "torch bf16", 1.3, False),
+]
+
+
+def aim(line):
+    for what, peer, ratio, less in AIMS:
+        if line["what"] == what and line.get("peer", "").startswith(peer):
+            reached = line["ratio"] <= ratio if less else line["ratio"] >= ratio
+            return f"{'<=' if less else '>='} {ratio}", "yes" if reached else "**no**"
+    return "", ""
+
+
+def number(value):
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def table(lines):
+    rows = ["| what | ours | spread | rounds | peer | its | ratio | aim | reached |", "|---|---|---|---|---|---|---|---|---|"]
+    for line in lines:
+        unit = line["unit"]
+        peer = [line["peer"], f"{number(line['peer_median'])} {unit}", f"{line['ratio']:.2f}"] if "peer" in line else ["", "", ""]
+        cells = [line["what"], f"{number(line['median'])} {unit}", number(line["spread"]), str(line["rounds"]), *peer, *aim(line)]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+lines = [json.loads(text) for text in pathlib.Path(sys.argv[1]).read_text().splitlines() if text.startswith("{")]
+if not lines:
+    raise SystemExit(f"{sys.argv[1]}: no lines")
+commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=PAGE.parent).stdout.strip()
+about = (
+    f"{time.strftime('%Y-%m-%d', time.gmtime())}, {lines[0]['machine']}, commit {commit}, "
+    "`make bench`."
+)
+page = PAGE.read_text()
+made = f"{BEGIN}\n\n{about}\n\n{table(lines)}\n\n{END}"
+page, count = re.subn(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: made, page, flags=re.DOTALL)
+if count != 1:
+    raise SystemExit(f"{PAGE}: the markers are missing")
+PAGE.write_text(page)
+print(f"{PAGE}: {len(lines)} figures")
