@@ -70,8 +70,14 @@ pub(super) fn run(dir: &Path, trust: &Trust, bounds: Option<Bounds>) -> Result<V
         problems.push(format!("{}: the checkpoint at byte {offset} cannot be read: {detail}", log.path.display()));
     }
 
-    let mut proof =
-        Proof { tree: Tree::default(), stopped: 0, open_from: 0, roots: Vec::new(), wanted: wanted(&log, trust) };
+    let mut proof = Proof {
+        tree: Tree::default(),
+        stopped: 0,
+        stopping: None,
+        open_from: 0,
+        roots: Vec::new(),
+        wanted: wanted(&log, trust),
+    };
     proof.note_root();
     let whole = read_entries(dir, bounds, &mut proof, &mut problems)?;
     let entries = proof.tree.size();
@@ -96,7 +102,7 @@ pub(super) fn run(dir: &Path, trust: &Trust, bounds: Option<Bounds>) -> Result<V
             proof.open_from - 1
         ));
     }
-    if proof.stopped > previous && proof.stopped < entries {
+    if proof.stopped > previous {
         problems.push(format!(
             "{}: checkpoints are missing: entry {} records a stop in good order, and every such stop was signed for",
             log.path.display(),
@@ -161,8 +167,11 @@ fn wanted(log: &Log, trust: &Trust) -> Vec<u64> {
 
 struct Proof {
     tree: Tree,
-    /// The entry after the last that records a stop in good order: such a stop ends with a checkpoint.
+    /// The place behind the last entry that records a stop in good order and has others behind it: such a stop ends
+    /// with a checkpoint.
     stopped: u64,
+    /// The place behind a stop whose next entry was not read yet.
+    stopping: Option<u64>,
     /// The first entry of the last segment.
     open_from: u64,
     /// Sizes and the roots there.
@@ -206,8 +215,11 @@ fn read_entries(
         loop {
             let (_, after, broken) = scan::walk(&bytes, from, next, |offset, frame| {
                 match serde_json::from_slice::<Entry>(frame.entry) {
-                    Ok(entry) if entry.action == STOPPED => proof.stopped = frame.sequence + 1,
-                    Ok(_) => {}
+                    Ok(entry) => {
+                        // Only what follows shows that the stop came to its end.
+                        proof.stopped = proof.stopping.take().unwrap_or(proof.stopped);
+                        proof.stopping = (entry.action == STOPPED).then_some(frame.sequence + 1);
+                    }
                     Err(e) => problems.push(format!(
                         "{}: entry {} at byte {offset} is no entry: {e}",
                         path.display(),
