@@ -19,8 +19,10 @@
 mod decode;
 mod detector;
 mod embedder;
+mod gallery;
 mod harness;
 mod inputs;
+mod journal;
 mod path;
 
 use harness::Bench;
@@ -32,5 +34,7 @@ fn main() {
     detector::run(&bench);
     embedder::run(&bench);
     decode::run(&bench);
+    gallery::run(&bench);
+    journal::run(&bench);
     path::run(&bench);
 }

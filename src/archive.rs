@@ -23,7 +23,7 @@ pub enum ArchiveError {
         source: io::Error,
     },
     /// No original of that name.
-    #[error("archive: there is no original {0}; `sightline db verify` lists what the journal says should be there")]
+    #[error("archive: there is no original {0}; restore it from a backup")]
     Missing(ImageId),
     /// The bytes are not what their name says.
     #[error(

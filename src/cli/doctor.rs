@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::output::{Out, size};
 use super::{Ended, Outcome};
 use crate::config::{Config, Precision};
-use crate::engine::{detector_precision, embedder_precision};
+use crate::domain::view::Trusted;
+use crate::engine::{detector_precision, embedder_precision, verify_journal};
 use crate::vision::precision::Settled;
 use crate::vision::{self, checkpoint};
 
@@ -62,6 +63,7 @@ pub(super) fn run(out: &mut Out, workspace: &Path) -> Ended {
             let runtime = devices(&mut findings, &config);
             models(&mut findings, &config, runtime);
             folders(&mut findings, &config);
+            journal(&mut findings, &config);
         }
         Err(error) => findings.problem("config", error.to_string(), "mend the lines named"),
     }
@@ -201,6 +203,22 @@ fn card(findings: &mut Findings, subject: &'static str, path: &Path, sha256: cra
     }
 }
 
+/// Whether the journal is whole; read here unless an engine is at work on it.
+fn journal(findings: &mut Findings, config: &Config) {
+    if !config.database().join("journal").is_dir() {
+        return;
+    }
+    match verify_journal(config, &Trusted::default()) {
+        Ok(proof) if proof.ok => findings.ok("journal", format!("{} entries, all sound", proof.entries)),
+        Ok(proof) => findings.problem(
+            "journal",
+            proof.problems.join("; "),
+            "no engine starts on a journal damaged before its last checkpoint: restore database/journal from a backup",
+        ),
+        Err(error) => findings.ok("journal", format!("not looked at: {error}")),
+    }
+}
+
 fn folders(findings: &mut Findings, config: &Config) {
     let database = config.database();
     let mut places = vec![("database", database.clone())];
@@ -208,7 +226,8 @@ fn folders(findings: &mut Findings, config: &Config) {
     for (subject, path) in places {
         let nearest = path.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
         match rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
-            Ok(()) => findings.ok(subject, format!("{} can be written", path.display())),
+            Ok(()) if nearest == path => findings.ok(subject, format!("{} can be written", path.display())),
+            Ok(()) => findings.ok(subject, format!("{} is not there yet and can be made", path.display())),
             Err(error) => findings.problem(
                 subject,
                 format!("{} cannot be written: {error}", path.display()),

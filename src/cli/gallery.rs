@@ -127,7 +127,7 @@ fn stats(out: &mut Out, session: &Session) -> Ended {
     out.line(format!("{} rows on disk, {}", stats.rows_on_disk, size(stats.bytes)))?;
     for (fingerprint, count) in &stats.fingerprints {
         let used = if stats.in_use == Some(*fingerprint) { " (in use)" } else { "" };
-        out.line(format!("weights {}: {count} vectors{used}", fingerprint.0.short()))?;
+        out.line(format!("weights {}: {count} sightings{used}", fingerprint.0.short()))?;
     }
     Ok(Outcome::Done)
 }

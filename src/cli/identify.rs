@@ -9,7 +9,7 @@ use super::output::Out;
 use super::pictures::Found;
 use super::session::{Own, Session};
 use super::{CliError, Ended, Outcome, pictures};
-use crate::domain::view::{Identified, ProbeAnswer};
+use crate::domain::view::{Identified, ProbeAnswer, Status};
 use crate::domain::{Decision, RawPath};
 
 /// `identify IMAGE…`: a line for each object, or one where nothing was seen.
@@ -47,6 +47,10 @@ fn run_by(out: &mut Out, session: &Session, found: Found) -> Ended {
                 out.line(describe(&image, index, answer))?
             }
         }
+    }
+    let status: Status = session.ask(session.client.get("/v1/status"))?;
+    if status.embedder.untrained || status.detector.untrained {
+        super::warn("the weights in use were never trained: these answers mean nothing for real packs");
     }
     Ok(failed.unwrap_or(if abstained { Outcome::Nothing } else { Outcome::Done }))
 }
