@@ -24,6 +24,7 @@ AIMS = [
     ("dinov2_vits14 224 batch 32, fp32", "PyTorch fp32", 0.85, True),
     ("dinov2_vits14 224 batch 4, bf16", "PyTorch fp32", 0.50, True),
     ("dinov2_vits14 224 batch 32, bf16", "PyTorch fp32", 0.50, True),
+    ("exact search, 100,000 vectors of 384, top 10, one probe, one thread", "faiss", 1.2, True),
     ("decode a JPEG of 4000x3000", "OpenCV", 1.0, True),
     ("whole path, enroll, bf16", "Pillow, Ultralytics", 3.5, False),
     ("whole path, enroll, bf16", "torch bf16", 1.3, False),
