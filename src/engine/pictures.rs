@@ -1,6 +1,7 @@
 //! Pictures for consoles: originals, reduced and annotated, and crops.
 
 use std::io::Cursor;
+use std::ops::ControlFlow;
 
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageFormat, RgbImage};
@@ -9,7 +10,7 @@ use super::EngineError;
 use super::core::Engine;
 use super::models::crop_policy;
 use super::outcome::quarantined_data;
-use crate::domain::{Detection, Fact, ImageId, ItemState, SightingId};
+use crate::domain::{Detection, Fact, ImageId, SightingId};
 use crate::intake::clean::{Format, Limits, clean};
 use crate::vision;
 
@@ -31,21 +32,18 @@ impl Engine {
 
     /// The bytes of a file that waits in quarantine: whoever is to release or discard it must be able to look.
     fn in_quarantine(&self, image: ImageId) -> Result<(Vec<u8>, String), EngineError> {
-        for state in [ItemState::Quarantined, ItemState::Failed] {
-            let mut after = None;
-            loop {
-                let page = self.store.items(Some(state), after.as_ref(), 1000, false).map_err(EngineError::failed)?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.id.clone());
-                if let Some(record) = page.iter().find(|record| record.image == Some(image)) {
-                    let bytes = std::fs::read(quarantined_data(&self.quarantine, &record.id));
-                    let bytes = bytes.map_err(EngineError::failed)?;
-                    let format = Format::sniff(&bytes).map_or("bin", Format::extension);
-                    return Ok((bytes, format.into()));
-                }
+        let mut item = None;
+        self.each_set_aside(|record| {
+            if record.image != Some(image) {
+                return ControlFlow::Continue(());
             }
-        }
-        Err(EngineError::NotFound(format!("there is no original {image}")))
+            item = Some(record.id);
+            ControlFlow::Break(())
+        })?;
+        let item = item.ok_or_else(|| EngineError::NotFound(format!("there is no original {image}")))?;
+        let bytes = std::fs::read(quarantined_data(&self.quarantine, &item)).map_err(EngineError::failed)?;
+        let format = Format::sniff(&bytes).map_or("bin", Format::extension);
+        Ok((bytes, format.into()))
     }
 
     /// An original, decoded and upright.

@@ -1,6 +1,7 @@
 //! The proofs: the journal against its signatures, everything else against the journal.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::sync::PoisonError;
 
 use super::EngineError;
@@ -12,6 +13,7 @@ use crate::config::Config;
 use crate::domain::ItemState;
 use crate::domain::view::{DbVerified, JournalVerified, SignedCheckpoint, Trusted};
 use crate::journal::{self, Checkpoint, Trust, VerifyReport};
+use crate::store::ItemRecord;
 
 impl Engine {
     /// Proves the journal, against evidence from elsewhere if any is given.
@@ -71,9 +73,11 @@ impl Engine {
         })
     }
 
-    /// What is wrong with the bytes of files that wait in quarantine for an operator.
-    fn set_aside_problems(&self) -> Result<Vec<String>, EngineError> {
-        let mut problems = Vec::new();
+    /// Hands over every file that waits in quarantine for an operator, oldest first, until told to stop.
+    pub(super) fn each_set_aside(
+        &self,
+        mut each: impl FnMut(ItemRecord) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
         for state in [ItemState::Quarantined, ItemState::Failed] {
             let mut after = None;
             loop {
@@ -81,19 +85,31 @@ impl Engine {
                 let Some(last) = page.last() else { break };
                 after = Some(last.id.clone());
                 for record in page {
-                    let path = quarantined_data(&self.quarantine, &record.id);
-                    match (File::open(&path).and_then(hash_file), record.image) {
-                        (Ok(found), Some(named)) if found != named => problems.push(format!(
-                            "{}: its bytes are not those that the journal names; restore it from a backup, or `sightline queue discard {}`",
-                            path.display(),
-                            record.id
-                        )),
-                        (Err(error), _) => problems.push(format!("{}: {error}", path.display())),
-                        _ => {}
+                    if each(record).is_break() {
+                        return Ok(());
                     }
                 }
             }
         }
+        Ok(())
+    }
+
+    /// What is wrong with the bytes of files that wait in quarantine for an operator.
+    fn set_aside_problems(&self) -> Result<Vec<String>, EngineError> {
+        let mut problems = Vec::new();
+        self.each_set_aside(|record| {
+            let path = quarantined_data(&self.quarantine, &record.id);
+            match (File::open(&path).and_then(hash_file), record.image) {
+                (Ok(found), Some(named)) if found != named => problems.push(format!(
+                    "{}: its bytes are not those that the journal names; restore it from a backup, or `sightline queue discard {}`",
+                    path.display(),
+                    record.id
+                )),
+                (Err(error), _) => problems.push(format!("{}: {error}", path.display())),
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        })?;
         Ok(problems)
     }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -50,6 +50,13 @@ impl Campaign {
 
     pub(crate) fn count(&mut self, what: impl Into<String>) {
         *self.tally.entry(what.into()).or_default() += 1;
+    }
+
+    /// How long something may take: as promised in the full form, which has the machine to itself; the short form runs
+    /// beside other tests, on machines of any speed, and only a standstill counts there.
+    pub(crate) fn patience(&self, promised: Duration) -> Duration {
+        let whole = std::env::var("SIGHTLINE_TORTURE").is_ok_and(|size| size == "full");
+        if whole { promised } else { promised.max(Duration::from_secs(60)) }
     }
 
     fn tally(&self, what: &str) -> u64 {

@@ -90,3 +90,17 @@ fn queueing_says_what_it_could_not_take() {
     let nothing = Ingest { paths: vec![RawPath(yard.path("nowhere"))], label: None };
     assert!(matches!(engine.ingest("anna", &intent(nothing, "")), Err(EngineError::NotFound(_))));
 }
+
+#[test]
+fn what_waits_in_quarantine_can_be_looked_at_unless_it_is_damaged() {
+    let yard = Yard::new(&[]);
+    let engine = yard.start();
+    let grey = png(&image::RgbImage::from_pixel(64, 64, image::Rgb([9, 9, 9])));
+    let doubt = engine.queue(&yard.write("grey.png", &grey), None);
+    assert_eq!(engine.original(doubt.sha256.unwrap()).unwrap(), (grey, "png".to_owned()));
+    assert!(engine.picture(doubt.sha256.unwrap(), (None, None), true).is_ok());
+    let cut = png(&pack(1))[..200].to_vec();
+    let damage = engine.queue(&yard.write("cut.png", &cut), None);
+    assert_eq!(engine.original(damage.sha256.unwrap()).unwrap().0, cut);
+    assert!(matches!(engine.picture(damage.sha256.unwrap(), (None, None), true), Err(EngineError::Refused(_))));
+}

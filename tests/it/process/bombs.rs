@@ -160,7 +160,7 @@ fn bombs_are_refused_at_once_and_within_the_memory_allowed() {
             campaign.fail(run, format!("{name}: {status} {}", text(&body)));
         } else if taken > (ALLOWED << 20) * 11 / 10 {
             campaign.fail(run, format!("{name}: {} MB were taken", taken >> 20));
-        } else if took > Duration::from_secs(1) {
+        } else if took > campaign.patience(Duration::from_secs(1)) {
             campaign.fail(run, format!("{name}: it took {took:?}"));
         } else {
             campaign.count(if status == 400 { "refused" } else { "read within bounds" });

@@ -164,7 +164,7 @@ fn damage_is_never_silent() {
             let taken = try_one(&files, &sound);
             drop(sender.send(taken));
         });
-        let taken = receiver.recv_timeout(PATIENCE);
+        let taken = receiver.recv_timeout(campaign.patience(PATIENCE));
         let what = format!("{} {how}", name.display());
         let hangs = matches!(taken, Err(RecvTimeoutError::Timeout));
         match taken {
