@@ -8,7 +8,7 @@ ONLY ?=
 BENCH_PYTHON ?= target/bench/venv/bin/python
 BENCH_LINES ?= target/bench/lines.jsonl
 
-.PHONY: run test bench setup build lint torture
+.PHONY: run test bench setup build lint torture fuzz
 
 run: setup
 	$(CARGO) build --release --locked
@@ -32,6 +32,12 @@ torture: setup
 	SIGHTLINE_TORTURE=full SIGHTLINE_TORTURE_OUT=$(CURDIR)/target/torture.jsonl $(CARGO) test --locked --test it -- \
 		--nocapture --test-threads 1 torture:: process::bombs process::flood process::full_disk process::kills
 	python3 scripts/reliability.py target/torture.jsonl docs/reliability.md
+
+# Hostile bytes for every reader (about an hour on two cores): RUNS=n inputs a target, TARGETS="pickle zip" some of them.
+fuzz: setup
+	rm -f target/fuzz/lines.jsonl
+	scripts/fuzz.sh
+	python3 scripts/reliability.py target/fuzz/lines.jsonl docs/reliability.md
 
 build: setup
 	$(CARGO) build --release --locked

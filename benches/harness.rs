@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::served::peak_mb;
+
 /// A line of the output.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -81,6 +83,37 @@ impl Bench {
         }
     }
 
+    /// Prints a figure of ours beside the peers' of the same kind.
+    pub fn compare(&self, what: &str, unit: &str, ours: f64, peers: &[(&str, f64)]) {
+        for (peer, theirs) in peers {
+            let line = Line {
+                what,
+                machine: &self.machine,
+                median: round(ours),
+                spread: 0.0,
+                unit,
+                rounds: 1,
+                peer: Some(peer),
+                peer_median: Some(round(*theirs)),
+                peer_spread: Some(0.0),
+                ratio: Some(round(ours / theirs)),
+            };
+            println!("{}", serde_json::to_string(&line).expect("a line"));
+        }
+    }
+
+    /// Measures once: what takes a minute by its nature.
+    pub fn once(&self, what: &str, unit: &str, ours: &mut dyn FnMut() -> f64) {
+        let once = Self {
+            rounds: 1,
+            only: String::new(),
+            python: None,
+            machine: self.machine.clone(),
+            scratch: tempfile::tempdir().expect("a temporary folder"),
+        };
+        once.measure(what, unit, &mut [], ours);
+    }
+
     /// Measures in rounds, ours and each peer's in turn, and prints a line for each peer (one alone without peers).
     /// `ours` gives one round's figure in `unit`. Gives our median.
     pub fn measure(&self, what: &str, unit: &str, peers: &mut [Peer], mut ours: impl FnMut() -> f64) -> f64 {
@@ -149,6 +182,16 @@ impl Peer {
                 return Some(said);
             }
         }
+    }
+
+    /// What it is called in the results.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The most memory it has held, MB.
+    pub fn peak_mb(&self) -> f64 {
+        peak_mb(self.child.id())
     }
 
     fn round(&mut self) -> f64 {

@@ -21,9 +21,12 @@ mod detector;
 mod embedder;
 mod gallery;
 mod harness;
+mod ingest;
 mod inputs;
 mod journal;
+mod million;
 mod path;
+mod served;
 
 use harness::Bench;
 
@@ -36,5 +39,7 @@ fn main() {
     decode::run(&bench);
     gallery::run(&bench);
     journal::run(&bench);
+    ingest::run(&bench);
+    million::run(&bench);
     path::run(&bench);
 }

@@ -1,16 +1,17 @@
 //! The whole path: JPEGs of 1280x960 with three objects, dropped and enrolled by the engine itself: hashed, archived,
 //! decoded, detected, cropped, embedded in four rotations, committed. And the same as probes: one rotation, searched.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sightline::config::{Config, documented_yaml};
+use sightline::config::{Config, Precision, documented_yaml};
 use sightline::engine::{self, Options, load_models};
-use sightline::vision::Runtime;
 use sightline::vision::precision::candidate;
+use sightline::vision::{CropPolicy, Detector, Embedder, Runtime};
 
-use crate::harness::{Bench, Peer};
+use crate::harness::{Bench, Peer, milliseconds};
 use crate::inputs;
+use crate::served::{Served, peak_mb};
 
 const PICTURES: u32 = 24;
 
@@ -31,46 +32,107 @@ pub fn run(bench: &Bench) {
             if !bench.wants(&what) {
                 continue;
             }
-            let others: &[(&str, &str)] = match (mode, precision) {
-                ("enroll", "fp32") => &[("Pillow, Ultralytics and torch fp32, pickle", "stock")],
+            let others: &[(&str, &str, &[&str])] = match (mode, precision) {
+                ("enroll", "fp32") => &[("Pillow, Ultralytics and torch fp32, pickle", "path.py", &["--way", "stock"])],
                 ("enroll", _) => &[
-                    ("Pillow, Ultralytics and torch fp32, pickle", "stock"),
-                    ("torch bf16, channels last, one batch a picture", "torch-bf16"),
+                    ("Pillow, Ultralytics and torch fp32, pickle", "path.py", &["--way", "stock"]),
+                    ("torch bf16, channels last, one batch a picture", "path.py", &["--way", "torch-bf16"]),
+                    ("OpenVINO bf16 and OpenCV, one process a core", "path_openvino.py", &[]),
                 ],
                 _ => &[],
             };
             let mut peers: Vec<Peer> = others
                 .iter()
-                .filter_map(|(name, way)| {
+                .filter_map(|(name, script, more)| {
                     let [detector, embedder, folder] = &texts;
-                    bench.peer(
-                        name,
-                        "path.py",
-                        &["--way", way, "--detector", detector, "--embedder", embedder, "--pictures", folder],
-                    )
+                    let inputs = ["--detector", detector, "--embedder", embedder, "--pictures", folder];
+                    bench.peer(name, script, &[*more, &inputs].concat())
                 })
                 .collect();
-            bench.measure(&what, "images/s", &mut peers, || round(&detector, &embedder, &folder, mode, precision));
+            let setting = Setting { detector: &detector, embedder: &embedder, mode, precision };
+            let rate = bench.measure(&what, "images/s", &mut peers, || round(&setting, &folder));
+            if mode == "enroll" {
+                let networks = networks(&setting);
+                let rest = 100.0 * (1.0 - networks * rate / 1000.0);
+                bench.once(&format!("{what}: time outside the networks"), "%", &mut || rest);
+                let theirs: Vec<(&str, f64)> = peers.iter().map(|peer| (peer.name(), peer.peak_mb())).collect();
+                bench.compare(&format!("{what}: most memory held"), "MB", memory(&setting, &folder), &theirs);
+            }
         }
     }
 }
 
-/// A new workspace, the models loaded and warm, all pictures dropped at once: images a second until the last is recorded.
-fn round(detector: &Path, embedder: &Path, pictures: &Path, mode: &str, precision: &str) -> f64 {
+struct Setting<'a> {
+    detector: &'a Path,
+    embedder: &'a Path,
+    mode: &'a str,
+    precision: &'a str,
+}
+
+impl Setting<'_> {
+    fn yaml(&self) -> String {
+        documented_yaml(&[
+            ("models.detector", format!("{:?}", self.detector)),
+            ("models.embedder", format!("{:?}", self.embedder)),
+            ("device", "cpu".into()),
+            ("precision", self.precision.into()),
+            ("detect.confidence", "0.001".into()),
+            ("detect.max_objects", "3".into()),
+            ("enroll.several", "all".into()),
+            ("intake.settle_ms", "20".into()),
+            ("intake.rescan_seconds", "1".into()),
+        ])
+    }
+
+    fn watched(&self, workspace: &Path) -> PathBuf {
+        workspace.join(if self.mode == "enroll" { "watch/enroll/packs" } else { "watch/inbox" })
+    }
+}
+
+/// Milliseconds of the two networks alone for one enrolled picture: one detection, twelve embeddings.
+fn networks(setting: &Setting<'_>) -> f64 {
+    let precision = if setting.precision == "bf16" { Precision::Bf16 } else { Precision::Fp32 };
+    let runtime = Runtime::cpu().with(precision);
+    let detector = Detector::load(setting.detector, runtime).expect("the detector");
+    let embedder = Embedder::load(setting.embedder, CropPolicy::default(), runtime).expect("the embedder");
+    let input = detector.input(&[image::RgbImage::new(640, 480)]).expect("the input");
+    let crops = tch::Tensor::zeros([12, 3, 224, 224], (runtime.kind, runtime.device));
+    let both = || {
+        tch::no_grad(|| {
+            drop(detector.network().forward(&input).expect("heads"));
+            drop(embedder.network().forward(&crops).expect("tokens"));
+        });
+    };
+    milliseconds(2, both);
+    milliseconds(9, both)
+}
+
+/// The most memory that an engine of its own holds over the same pictures, MB.
+fn memory(setting: &Setting<'_>, pictures: &Path) -> f64 {
     let dir = tempfile::tempdir().expect("a workspace");
-    let settings = [
-        ("models.detector", format!("{detector:?}")),
-        ("models.embedder", format!("{embedder:?}")),
-        ("device", "cpu".into()),
-        ("precision", precision.into()),
-        ("detect.confidence", "0.001".into()),
-        ("detect.max_objects", "3".into()),
-        ("enroll.several", "all".into()),
-        ("intake.settle_ms", "20".into()),
-        ("intake.rescan_seconds", "1".into()),
-    ];
-    let config = Config::parse(&documented_yaml(&settings), dir.path()).expect("the config");
-    let watched = dir.path().join(if mode == "enroll" { "watch/enroll/packs" } else { "watch/inbox" });
+    std::fs::write(dir.path().join("config.yaml"), setting.yaml()).expect("its settings");
+    let watched = setting.watched(dir.path());
+    std::fs::create_dir_all(&watched).expect("a watched folder");
+    for number in 0..PICTURES {
+        let name = format!("{number}.jpg");
+        std::fs::copy(pictures.join(&name), watched.join(&name)).expect("a copy");
+    }
+    let (engine, _) = Served::start(dir.path());
+    let began = Instant::now();
+    while engine.get("/v1/queue/stats").is_none_or(|stats| stats["done"] != PICTURES) {
+        assert!(began.elapsed() < Duration::from_secs(600), "the engine does not get on");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let most = peak_mb(engine.id());
+    engine.stop();
+    most
+}
+
+/// A new workspace, the models loaded and warm, all pictures dropped at once: images a second until the last is recorded.
+fn round(setting: &Setting<'_>, pictures: &Path) -> f64 {
+    let dir = tempfile::tempdir().expect("a workspace");
+    let config = Config::parse(&setting.yaml(), dir.path()).expect("the config");
+    let watched = setting.watched(dir.path());
     for watch in &config.watch {
         std::fs::create_dir_all(&watch.path).expect("a watched folder");
     }

@@ -21,6 +21,7 @@ mod prepare;
 mod proofs;
 mod queries;
 mod queue;
+mod remember;
 mod space;
 mod start;
 

@@ -22,6 +22,8 @@
 
 mod error;
 mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod members;
 mod search;
 mod segment;

@@ -33,6 +33,8 @@
 mod checkpoint;
 mod error;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod index;
 mod key;
 pub mod merkle;

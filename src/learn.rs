@@ -1,3 +1,4 @@
-//! Making, and one day learning from, pictures. Uses the networks and drawing of `vision`.
+//! Learning from pictures: made ones, and how good a model is. Uses the networks and drawing of `vision`.
 
+pub mod metrics;
 pub mod synth;

@@ -162,7 +162,7 @@ impl Models {
         self.embed(config, &crops)
     }
 
-    /// The vectors of an object in its four rotations.
+    /// The vectors of each object in its four rotations, embedded together.
     ///
     /// # Errors
     /// When the embedder fails.
@@ -170,11 +170,13 @@ impl Models {
         &self,
         config: &Config,
         image: &RgbImage,
-        object: &Detection,
-    ) -> Result<Vec<(Rotation, Embedding)>, VisionError> {
-        let crop = vision::crop(image, object, &crop_policy(&config.crop));
-        let vectors = self.embed(config, &vision::rotations(&crop))?;
-        Ok(Rotation::ALL.into_iter().zip(vectors).collect())
+        objects: &[Detection],
+    ) -> Result<Vec<Vec<(Rotation, Embedding)>>, VisionError> {
+        let policy = crop_policy(&config.crop);
+        let turned = objects.iter().flat_map(|object| vision::rotations(&vision::crop(image, object, &policy)));
+        let vectors = self.embed(config, &turned.collect::<Vec<_>>())?;
+        let of_one = |vectors: &[Embedding]| Rotation::ALL.into_iter().zip(vectors.iter().cloned()).collect();
+        Ok(vectors.chunks(Rotation::ALL.len()).map(of_one).collect())
     }
 
     fn embed(&self, config: &Config, crops: &[RgbImage]) -> Result<Vec<Embedding>, VisionError> {

@@ -409,10 +409,8 @@ fn enrol(engine: &Engine, models: &Models, mut seen: Seen, label: &Label) -> Res
     };
     let began = Instant::now();
     let mut sightings = Vec::with_capacity(chosen.len());
-    for (index, detection) in chosen.into_iter().enumerate() {
-        let index = index as u32;
-        let vectors =
-            models.enrolments(&engine.config, &seen.ready.picture, &detection).map_err(EngineError::failed)?;
+    let vectors = models.enrolments(&engine.config, &seen.ready.picture, &chosen).map_err(EngineError::failed)?;
+    for ((index, detection), vectors) in (0..).zip(chosen).zip(vectors) {
         let id = SightingId { image: seen.image, index };
         let mut gallery = engine.gallery.write().unwrap_or_else(PoisonError::into_inner);
         let vectors = gallery.append(models.fingerprint(), id, &vectors).map_err(EngineError::failed)?;
@@ -462,8 +460,8 @@ fn answer(engine: &Engine, models: &mut Loaded<'_>, question: Question) {
         }
         Question::Embed { picture, object, reply } => {
             let vectors = models.and_then(|models| {
-                let vectors = models.enrolments(&engine.config, &picture, &object).map_err(EngineError::failed)?;
-                Ok((models.fingerprint(), vectors))
+                let vectors = models.enrolments(&engine.config, &picture, &[*object]).map_err(EngineError::failed)?;
+                Ok((models.fingerprint(), vectors.into_iter().next().unwrap_or_default()))
             });
             drop(reply.send(vectors));
         }

@@ -46,7 +46,11 @@ impl Engine {
         problems.extend(gallery.problems);
         let mut originals = 0;
         let mut images = Vec::new();
-        self.store.for_each_perceptual(|image, _| images.push(image)).map_err(EngineError::failed)?;
+        let note = |image, _: &str| {
+            images.push(image);
+            ControlFlow::Continue(())
+        };
+        self.store.for_each_perceptual(note).map_err(EngineError::failed)?;
         for image in images {
             if let Some(record) = self.store.image(&image).map_err(EngineError::failed)? {
                 originals += 1;

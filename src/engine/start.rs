@@ -25,7 +25,6 @@ use crate::domain::view::{Event, ModelStatus};
 use crate::domain::{Draft, Fact, ImageFailed, ItemId, ItemState, RawPath};
 use crate::gallery::{self, Gallery, GalleryError};
 use crate::intake::claim::Claims;
-use crate::intake::dedupe::{PerceptualHash, PerceptualIndex};
 use crate::intake::watch::{Notice, Watcher};
 use crate::journal::{self, Journal};
 use crate::store::Store;
@@ -70,7 +69,7 @@ fn room(error: impl std::fmt::Display) -> StartError {
     StartError::Room(error.to_string())
 }
 
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartError {
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartError {
     let path = path.to_owned();
     move |source| StartError::Io { doing, path, source }
 }
@@ -140,13 +139,6 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let reader = journal.reader();
     let store = open_store(&database.join("store"), &mut journal, &mut warnings)?;
     let gallery = open_gallery(&config, &store, &mut warnings)?;
-    let mut perceptual = PerceptualIndex::default();
-    let mut remember = |image, hash: &str| {
-        if let Some(hash) = PerceptualHash::from_hex(hash) {
-            perceptual.insert(hash, image);
-        }
-    };
-    store.for_each_perceptual(&mut remember).map_err(room)?;
     let quarantine = database.join("quarantine");
     fs::create_dir_all(&quarantine).map_err(failed("make", &quarantine))?;
     let claims = Arc::new(Claims::open(&database.join("queue")).map_err(room)?);
@@ -179,7 +171,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         queue: Queue::new(WAITING),
         lane: Lane::new(config.engine.ahead),
         meters: Meters::new(),
-        perceptual: RwLock::new(perceptual),
+        perceptual: RwLock::default(),
         models: Mutex::new(models),
         warnings: Mutex::new(Vec::new()),
         halted: Mutex::new(None),
@@ -197,7 +189,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     warnings.into_iter().for_each(|warning| engine.warn(warning));
     engine.take_up()?;
 
-    let mut threads = Vec::new();
+    let mut threads = vec![engine.remember_pictures()?];
     let mut spawn = |name: String, body: Box<dyn FnOnce() + Send>| -> Result<(), StartError> {
         let thread = std::thread::Builder::new()
             .name(name)

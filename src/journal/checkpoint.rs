@@ -140,7 +140,7 @@ impl Log {
         self.notes.last().map(|(_, checkpoint)| checkpoint)
     }
 
-    fn parse(path: PathBuf, bytes: &[u8]) -> Self {
+    pub(super) fn parse(path: PathBuf, bytes: &[u8]) -> Self {
         let mut log = Self { path, bytes: bytes.len() as u64, ..Self::default() };
         let mut at = 0;
         while at < bytes.len() {

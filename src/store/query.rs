@@ -83,15 +83,17 @@ impl Store {
         self.get(&record::image_key(id))
     }
 
-    /// Hands over each image and its perceptual hash (hex), for an index in memory.
+    /// Hands over each image and its perceptual hash (hex), for an index in memory, until told to stop.
     ///
     /// # Errors
     /// The store is odd.
-    pub fn for_each_perceptual(&self, mut each: impl FnMut(ImageId, &str)) -> Result<(), StoreError> {
-        self.collect(prefix(&[kind::IMAGE]), false, usize::MAX, |key, body| {
+    pub fn for_each_perceptual(
+        &self,
+        mut each: impl FnMut(ImageId, &str) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.kv().scan(prefix(&[kind::IMAGE]), false, |key, body| {
             let id = key[1..].try_into().map_err(|_| StoreError::Odd("an image's key is not a SHA-256".into()))?;
-            each(ImageId(id), &record::decode::<ImageRecord>(body)?.perceptual);
-            Ok(true)
+            Ok(each(ImageId(id), &record::decode::<ImageRecord>(body)?.perceptual))
         })
     }
 

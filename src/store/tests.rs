@@ -215,7 +215,11 @@ fn items_sightings_and_labels_follow_the_facts() {
     store.for_each_sighting(|id, record| live.push((id, record.label))).unwrap();
     assert_eq!(live, [(sighting, label(7))]);
     let mut hashes = Vec::new();
-    store.for_each_perceptual(|id, hash| hashes.push((id, hash.to_owned()))).unwrap();
+    let note = |id, hash: &str| {
+        hashes.push((id, hash.to_owned()));
+        std::ops::ControlFlow::Continue(())
+    };
+    store.for_each_perceptual(note).unwrap();
     assert_eq!(hashes.len(), 3);
     assert_eq!(hashes[0], (image(1), "0000000000000001".into()));
     assert_eq!(store.image(&image(1)).unwrap().unwrap().item, id(1));

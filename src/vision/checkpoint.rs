@@ -52,10 +52,17 @@ pub struct Checkpoint {
 /// # Errors
 /// When the file cannot be read, is damaged or unsafe, or holds no network that is built here.
 pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
-    let bytes = slurp(path)?;
-    let weights = parse(&bytes).map_err(|fault| fault.at(path))?;
-    let sha256 = ImageId(Sha256::digest(&bytes).into());
-    let info = recognise(&weights, bytes.len() as u64, sha256).map_err(|fault| fault.at(path))?;
+    from_bytes(&slurp(path)?).map_err(|fault| fault.at(path))
+}
+
+/// A model file that is in memory.
+///
+/// # Errors
+/// As [`read`], but for the reading.
+pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, Fault> {
+    let weights = parse(bytes)?;
+    let sha256 = ImageId(Sha256::digest(bytes).into());
+    let info = recognise(&weights, bytes.len() as u64, sha256)?;
     Ok(Checkpoint { weights, info })
 }
 

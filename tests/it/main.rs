@@ -7,6 +7,7 @@ mod console;
 mod engine;
 mod house;
 mod intake;
+mod learn;
 mod process;
 mod readme;
 mod samples;

@@ -1,0 +1,3 @@
+//! Learning, proven against the field's references.
+
+mod metrics;
