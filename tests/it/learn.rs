@@ -1,3 +1,4 @@
 //! Learning, proven against the field's references.
 
+mod dataset;
 mod metrics;

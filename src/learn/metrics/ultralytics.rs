@@ -213,12 +213,13 @@ fn one_class(answers: &[&Answer], truths: usize, curves: &mut Curves) -> [f64; O
     average
 }
 
-/// Points from recall 0 to 1, precision never falling towards lower recall.
+/// Points from recall 0 to 1, precision never falling towards lower recall, and nothing past the highest recall.
 fn envelope(recall: &[f64], precision: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    let wrapped = |first: f64, values: &[f64], last: f64| -> Vec<f64> {
-        std::iter::once(first).chain(values.iter().copied()).chain([last]).collect()
+    let wrapped = |first: f64, values: &[f64], last: [f64; 2]| -> Vec<f64> {
+        std::iter::once(first).chain(values.iter().copied()).chain(last).collect()
     };
-    let (recall, mut precision) = (wrapped(0.0, recall, 1.0), wrapped(1.0, precision, 0.0));
+    let highest = recall.last().copied().unwrap_or(0.0);
+    let (recall, mut precision) = (wrapped(0.0, recall, [highest, 1.0]), wrapped(1.0, precision, [0.0, 0.0]));
     for i in (1..precision.len()).rev() {
         precision[i - 1] = precision[i - 1].max(precision[i]);
     }

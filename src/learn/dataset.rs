@@ -1,0 +1,190 @@
+//! Sets of pictures with labels: read from the field's formats, written to them, every doubt about a label listed.
+//!
+//! Coordinates are shares of the upright picture's width and height, as in YOLO files.
+
+pub mod coco;
+pub mod folders;
+pub mod problem;
+pub mod voc;
+pub mod yolo;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use problem::{DatasetError, Problem};
+
+/// What a picture is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// To learn from.
+    Train,
+    /// To choose by.
+    Val,
+    /// To judge by, once.
+    Test,
+}
+
+impl Split {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
+    /// `train`, `val`, `test`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Where an object is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outline {
+    /// Centre and size: `x`, `y`, `width`, `height`.
+    Box([f32; 4]),
+    /// Corners of its outline, three or more.
+    Polygon(Vec<[f32; 2]>),
+}
+
+impl Outline {
+    /// The box around it: left, top, right, bottom.
+    #[must_use]
+    pub fn corners(&self) -> [f32; 4] {
+        match self {
+            Self::Box([x, y, w, h]) => [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0],
+            Self::Polygon(points) => {
+                points.iter().fold([f32::MAX, f32::MAX, f32::MIN, f32::MIN], |[l, t, r, b], [x, y]| {
+                    [l.min(*x), t.min(*y), r.max(*x), b.max(*y)]
+                })
+            }
+        }
+    }
+}
+
+/// A labelled object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// The class's number.
+    pub class: u32,
+    /// Where it is; none where the label is the whole picture's.
+    pub outline: Option<Outline>,
+}
+
+/// A picture of the set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// The file.
+    pub image: PathBuf,
+    /// What it is for.
+    pub split: Split,
+    /// What is in it; empty for background.
+    pub objects: Vec<Object>,
+}
+
+/// What the labels are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Boxes.
+    Detect,
+    /// Outlines.
+    Segment,
+    /// A class a picture.
+    Classify,
+}
+
+/// A set of pictures with labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    /// What the labels are.
+    pub kind: Kind,
+    /// The classes' names, by number.
+    pub names: Vec<String>,
+    /// The pictures, by path.
+    pub items: Vec<Item>,
+    /// Labels that were mended or left out.
+    pub problems: Vec<Problem>,
+}
+
+impl Dataset {
+    /// Pictures of a split.
+    pub fn of(&self, split: Split) -> impl Iterator<Item = &Item> {
+        self.items.iter().filter(move |item| item.split == split)
+    }
+
+    /// Objects of each class, in each split.
+    #[must_use]
+    pub fn balance(&self) -> BTreeMap<u32, BTreeMap<Split, usize>> {
+        let mut balance: BTreeMap<u32, BTreeMap<Split, usize>> = BTreeMap::new();
+        for item in &self.items {
+            for object in &item.objects {
+                *balance.entry(object.class).or_default().entry(item.split).or_default() += 1;
+            }
+        }
+        balance
+    }
+}
+
+/// Reads a set of any known format, told by what lies there: a YOLO `.yaml` (or a folder with one, or with `images/` and
+/// `labels/`), a COCO `.json`, a folder of Pascal VOC `.xml` files, a folder of class folders.
+///
+/// # Errors
+/// It is none of these, cannot be read, or names what is not there.
+pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if path.is_file() {
+        return match extension.as_str() {
+            "yaml" | "yml" => yolo::read(path),
+            "json" => coco::read(path),
+            _ => Err(DatasetError::Unknown(path.to_owned())),
+        };
+    }
+    if !path.is_dir() {
+        return Err(DatasetError::Missing(path.to_owned()));
+    }
+    if let Some(yaml) = yolo::description(path) {
+        return yolo::read(&yaml);
+    }
+    if path.join("images").is_dir() && path.join("labels").is_dir() {
+        return yolo::read_folders(path);
+    }
+    if voc::looks_like(path) {
+        return voc::read(path);
+    }
+    folders::read(path)
+}
+
+/// Extensions of pictures, as they come.
+const PICTURES: [&str; 7] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"];
+
+/// Whether a file is called like a picture.
+fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    PICTURES.contains(&extension.as_str())
+}
+
+/// Every picture below a folder, by path. Links are not followed; hidden files are left out.
+fn pictures_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let (mut found, mut folders) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(DatasetError::io("read", &folder))? {
+            let entry = entry.map_err(DatasetError::io("read", &folder))?;
+            let kind = entry.file_type().map_err(DatasetError::io("look at", &entry.path()))?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() && is_picture(&entry.path()) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

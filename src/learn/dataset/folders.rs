@@ -1,0 +1,61 @@
+//! Pictures in a folder a class, with or without `train/`, `val/` and `test/` above.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Dataset, DatasetError, Item, Kind, Object, Problem, Split, is_picture, pictures_below};
+
+/// Names of splits, as they come.
+const SPLITS: [(&str, Split); 5] = [
+    ("train", Split::Train),
+    ("val", Split::Val),
+    ("valid", Split::Val),
+    ("validation", Split::Val),
+    ("test", Split::Test),
+];
+
+/// Reads class folders; the classes are numbered by name.
+///
+/// # Errors
+/// A folder cannot be read; there is none with a picture in it.
+pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
+    let mut splits: Vec<(Split, PathBuf)> =
+        SPLITS.iter().map(|(name, split)| (*split, dir.join(name))).filter(|(_, folder)| folder.is_dir()).collect();
+    if splits.is_empty() {
+        splits.push((Split::Train, dir.to_owned()));
+    }
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for (split, folder) in splits {
+        for entry in fs::read_dir(&folder).map_err(DatasetError::io("read", &folder))? {
+            let path = entry.map_err(DatasetError::io("read", &folder))?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with('.'))
+            else {
+                continue;
+            };
+            if path.is_dir() {
+                let images = pictures_below(&path)?;
+                if images.is_empty() {
+                    problems.push(Problem::rejected(&path, None, "a folder without pictures is no class"));
+                }
+                found.extend(images.into_iter().map(|image| (split, name.to_owned(), image)));
+            } else if is_picture(&path) {
+                problems.push(Problem::rejected(&path, None, "it lies in no class's folder"));
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(DatasetError::Unknown(dir.to_owned()));
+    }
+    let classes: BTreeSet<&String> = found.iter().map(|(_, class, _)| class).collect();
+    let names: Vec<String> = classes.into_iter().cloned().collect();
+    let mut items: Vec<Item> = found
+        .into_iter()
+        .map(|(split, class, image)| {
+            let class = names.binary_search(&class).unwrap_or_default() as u32;
+            Item { image, split, objects: vec![Object { class, outline: None }] }
+        })
+        .collect();
+    items.sort_by(|a, b| a.image.cmp(&b.image));
+    Ok(Dataset { kind: Kind::Classify, names, items, problems })
+}

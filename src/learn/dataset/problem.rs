@@ -1,0 +1,85 @@
+//! What is wrong with a set: errors that end the reading, and doubts about single labels that do not.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+/// Why a set cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// Nothing there.
+    #[error("there is no {0}; name a data.yaml, a COCO .json, or a folder")]
+    Missing(PathBuf),
+    /// No format that is known.
+    #[error(
+        "{0} is no data set that is known: not a YOLO data.yaml, a COCO .json, a folder of Pascal VOC .xml files or a folder with a folder a class"
+    )]
+    Unknown(PathBuf),
+    /// The description is wrong.
+    #[error("{path}: {detail}")]
+    Description {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        detail: String,
+    },
+    /// There are no pictures.
+    #[error("{0} has no pictures; are the paths in it right?")]
+    Empty(PathBuf),
+    /// The file system refuses.
+    #[error("cannot {doing} {path}: {source}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+impl DatasetError {
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    pub(super) fn description(path: &Path, detail: impl Into<String>) -> Self {
+        Self::Description { path: path.to_owned(), detail: detail.into() }
+    }
+}
+
+/// A label, or all labels of a file, that were mended or left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The file.
+    pub file: PathBuf,
+    /// Its line, from 1; none where it is about the whole file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// Whether the label was mended and kept; otherwise it is left out.
+    pub mended: bool,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Problem {
+    pub(super) fn rejected(file: &Path, line: Option<usize>, reason: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), line, mended: false, reason: reason.into() }
+    }
+
+    pub(super) fn mended(file: &Path, line: Option<usize>, reason: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), line, mended: true, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {} ({})", self.reason, if self.mended { "mended" } else { "left out" })
+    }
+}

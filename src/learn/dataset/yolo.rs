@@ -1,0 +1,314 @@
+//! YOLO's layout: a `data.yaml`, pictures below `images/`, a text file of labels for each below `labels/`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split, is_picture, pictures_below};
+
+/// How far outside the picture a coordinate may lie: rounding, not a mistake.
+const SLACK: f32 = 0.01;
+
+/// The description in a folder: `data.yaml`, or the only `.yaml` there is that has classes.
+pub(super) fn description(dir: &Path) -> Option<PathBuf> {
+    let usual = ["data.yaml", "data.yml", "dataset.yaml"].map(|name| dir.join(name));
+    usual.into_iter().find(|path| path.is_file())
+}
+
+/// Reads a set by its description.
+///
+/// # Errors
+/// The description is no YAML, lacks classes or splits, or names folders that are not there.
+pub fn read(yaml: &Path) -> Result<Dataset, DatasetError> {
+    let text = fs::read_to_string(yaml).map_err(DatasetError::io("read", yaml))?;
+    let described: Value =
+        serde_saphyr::from_str(&text).map_err(|error| DatasetError::description(yaml, error.to_string()))?;
+    let names = names(yaml, &described)?;
+    let beside = yaml.parent().unwrap_or(Path::new("."));
+    let root = match described.get("path").and_then(Value::as_str) {
+        // Relative to the file; Ultralytics looks below its own folder of data sets, too, which nobody else has.
+        Some(path) => beside.join(path),
+        None => beside.to_owned(),
+    };
+    let mut splits: Vec<(Split, Vec<PathBuf>)> = Vec::new();
+    for (split, keys) in
+        [(Split::Train, &["train"][..]), (Split::Val, &["val", "validation"]), (Split::Test, &["test"])]
+    {
+        let Some(value) = keys.iter().find_map(|key| described.get(*key)).filter(|value| !value.is_null()) else {
+            continue;
+        };
+        let mut images = Vec::new();
+        for place in places(yaml, split, value)? {
+            images.extend(images_at(yaml, &root, &place)?);
+        }
+        splits.push((split, images));
+    }
+    if splits.is_empty() {
+        return Err(DatasetError::description(
+            yaml,
+            "it names no `train`, `val` or `test`; add the folders of pictures",
+        ));
+    }
+    assemble(yaml, names, splits)
+}
+
+/// Reads `images/` and `labels/` without a description; classes are named by `classes.txt` where there is one.
+///
+/// # Errors
+/// A folder cannot be read; there are no pictures.
+pub fn read_folders(dir: &Path) -> Result<Dataset, DatasetError> {
+    let images = dir.join("images");
+    let mut splits = Vec::new();
+    for split in Split::ALL {
+        let folder = images.join(split.name());
+        if folder.is_dir() {
+            splits.push((split, pictures_below(&folder)?));
+        }
+    }
+    if splits.is_empty() {
+        splits.push((Split::Train, pictures_below(&images)?));
+    }
+    let listed = dir.join("classes.txt");
+    let names = if listed.is_file() {
+        let text = fs::read_to_string(&listed).map_err(DatasetError::io("read", &listed))?;
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    } else {
+        // As many as the labels use.
+        let most = splits.iter().flat_map(|(_, images)| images).filter_map(|image| highest_class(&label_path(image)));
+        (0..=most.max().unwrap_or(0)).map(|class| format!("class {class}")).collect()
+    };
+    assemble(dir, names, splits)
+}
+
+fn highest_class(labels: &Path) -> Option<u32> {
+    let text = fs::read_to_string(labels).ok()?;
+    text.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u32>().ok()).max()
+}
+
+fn assemble(source: &Path, names: Vec<String>, splits: Vec<(Split, Vec<PathBuf>)>) -> Result<Dataset, DatasetError> {
+    let (mut items, mut problems, mut seen) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let (mut boxes, mut outlines) = (0_usize, 0_usize);
+    for (split, images) in splits {
+        for image in images {
+            if let Some(first) = seen.get(&image) {
+                // The same folder as `train` and `val`: a small set's way of saying that there is no other.
+                if *first != split {
+                    let reason = format!("it is in both {} and {}", Split::name(*first), split.name());
+                    problems.push(Problem::rejected(&image, None, reason));
+                }
+                continue;
+            }
+            let labels = label_path(&image);
+            let objects = if labels.is_file() {
+                let bytes = fs::read(&labels).map_err(DatasetError::io("read", &labels))?;
+                let (objects, doubts) = labels_of(&labels, &bytes, names.len());
+                problems.extend(doubts);
+                objects
+            } else {
+                // No file: background.
+                Vec::new()
+            };
+            boxes += objects.iter().filter(|object| matches!(object.outline, Some(Outline::Box(_)))).count();
+            outlines += objects.iter().filter(|object| matches!(object.outline, Some(Outline::Polygon(_)))).count();
+            seen.insert(image.clone(), split);
+            items.push(Item { image, split, objects });
+        }
+    }
+    if items.is_empty() {
+        return Err(DatasetError::Empty(source.to_owned()));
+    }
+    let kind = if outlines > boxes { Kind::Segment } else { Kind::Detect };
+    Ok(Dataset { kind, names, items, problems })
+}
+
+fn names(yaml: &Path, described: &Value) -> Result<Vec<String>, DatasetError> {
+    let wrong = |detail: String| DatasetError::description(yaml, detail);
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let count = described.get("nc").and_then(Value::as_u64);
+    let names: Vec<String> = match described.get("names") {
+        Some(Value::Array(names)) => names.iter().map(text).collect(),
+        Some(Value::Object(names)) => {
+            let numbered = names.iter().map(|(key, name)| {
+                let number = key
+                    .parse::<usize>()
+                    .map_err(|_| wrong(format!("`names` has the key `{key}`, which is no number")))?;
+                Ok((number, text(name)))
+            });
+            let numbered: BTreeMap<usize, String> = numbered.collect::<Result<_, DatasetError>>()?;
+            if let Some((place, (number, _))) =
+                numbered.iter().enumerate().find(|(place, (number, _))| place != *number)
+            {
+                return Err(wrong(format!(
+                    "`names` has {number} where {place} should be; number the classes from 0 on"
+                )));
+            }
+            numbered.into_values().collect()
+        }
+        None => match count {
+            Some(count) => (0..count).map(|class| format!("class {class}")).collect(),
+            None => return Err(wrong("it has neither `names` nor `nc`; list the classes under `names`".into())),
+        },
+        Some(other) => return Err(wrong(format!("`names` is {other}; write a list, or numbers with names"))),
+    };
+    if names.is_empty() {
+        return Err(wrong("`names` is empty; list the classes".into()));
+    }
+    if let Some(count) = count.filter(|count| *count != names.len() as u64) {
+        return Err(wrong(format!("`nc` is {count}, but `names` has {}; make them agree", names.len())));
+    }
+    Ok(names)
+}
+
+/// A split's folders and lists.
+fn places(yaml: &Path, split: Split, value: &Value) -> Result<Vec<String>, DatasetError> {
+    let wrong = || DatasetError::description(yaml, format!("`{}` is neither a path nor a list of paths", split.name()));
+    match value {
+        Value::String(place) => Ok(vec![place.clone()]),
+        Value::Array(places) => places.iter().map(|p| p.as_str().map(str::to_owned).ok_or_else(wrong)).collect(),
+        _ => Err(wrong()),
+    }
+}
+
+fn images_at(yaml: &Path, root: &Path, place: &str) -> Result<Vec<PathBuf>, DatasetError> {
+    let at = tidied(&root.join(place));
+    if at.is_dir() {
+        return pictures_below(&at);
+    }
+    if at.is_file() && !is_picture(&at) {
+        let text = fs::read_to_string(&at).map_err(DatasetError::io("read", &at))?;
+        let beside = at.parent().unwrap_or(root);
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        // `./` means beside the list; anything else is relative to the set's root, as Ultralytics has it.
+        let image = |line: &str| match line.strip_prefix("./") {
+            Some(rest) => beside.join(rest),
+            None => root.join(line),
+        };
+        return lines
+            .map(|line| {
+                let image = tidied(&image(line));
+                if image.is_file() {
+                    return Ok(image);
+                }
+                Err(DatasetError::description(&at, format!("{} is not there; mend the list", image.display())))
+            })
+            .collect();
+    }
+    Err(DatasetError::description(yaml, format!("{} is not there; mend the path in it", at.display())))
+}
+
+/// Without `.` and inner `..`, so that one file has one name.
+fn tidied(path: &Path) -> PathBuf {
+    let mut tidy = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(tidy.components().next_back(), Some(Component::Normal(_))) => {
+                tidy.pop();
+            }
+            other => tidy.push(other),
+        }
+    }
+    tidy
+}
+
+/// Where a picture's labels are: the last `images` of its path is `labels`, and its extension `.txt`.
+#[must_use]
+pub fn label_path(image: &Path) -> PathBuf {
+    let parts: Vec<_> = image.components().collect();
+    let last = parts.iter().rposition(|part| part.as_os_str() == "images");
+    let path: PathBuf = parts
+        .iter()
+        .enumerate()
+        .map(|(i, part)| if Some(i) == last { "labels".as_ref() } else { part.as_os_str() })
+        .collect();
+    path.with_extension("txt")
+}
+
+/// Reads the labels of one picture. Lines that cannot be used are left out, each with its reason; a file that mixes boxes
+/// and outlines is left out as a whole.
+#[must_use]
+pub fn labels_of(path: &Path, bytes: &[u8], classes: usize) -> (Vec<Object>, Vec<Problem>) {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return (Vec::new(), vec![Problem::rejected(path, None, "it is not text")]);
+    };
+    let (mut objects, mut problems, mut rows) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for (number, line) in (1..).zip(text.lines()) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if fields.is_empty() {
+            continue;
+        }
+        match row(&fields, classes) {
+            Err(reason) => problems.push(Problem::rejected(path, Some(number), reason)),
+            Ok(_) if !rows.insert(fields.join(" ")) => {
+                problems.push(Problem::rejected(path, Some(number), "the same label stands further up"));
+            }
+            Ok((object, mended)) => {
+                problems.extend(mended.map(|reason| Problem::mended(path, Some(number), reason)));
+                objects.push(object);
+            }
+        }
+    }
+    let boxes = objects.iter().filter(|object| matches!(object.outline, Some(Outline::Box(_)))).count();
+    if boxes > 0 && boxes < objects.len() {
+        let reason = format!(
+            "it mixes {boxes} boxes (5 numbers) with {} outlines (7 or more); make all of its lines one or the other",
+            objects.len() - boxes
+        );
+        problems.push(Problem::rejected(path, None, reason));
+        objects.clear();
+    }
+    (objects, problems)
+}
+
+/// One line's object, and what was mended of it.
+fn row(fields: &[&str], classes: usize) -> Result<(Object, Option<String>), String> {
+    let numbers = fields.iter().map(|field| {
+        let number: f32 =
+            field.parse().map_err(|_| format!("`{}` is no number", crate::domain::display_safe(field)))?;
+        if number.is_finite() { Ok(number) } else { Err(format!("`{field}` is not finite")) }
+    });
+    let numbers: Vec<f32> = numbers.collect::<Result<_, String>>()?;
+    let class = numbers[0];
+    if class < 0.0 || class.fract() != 0.0 {
+        return Err(format!("the class `{}` is not a whole number from 0 on", fields[0]));
+    }
+    if class >= classes as f32 {
+        return Err(format!(
+            "class {class} is out of range; there are {classes} classes, 0 to {}",
+            classes.saturating_sub(1)
+        ));
+    }
+    let places = &numbers[1..];
+    if let Some(odd) = places.iter().find(|place| !(-SLACK..=1.0 + SLACK).contains(*place)) {
+        return Err(format!("{odd} is outside of the picture; coordinates are shares of its size, 0 to 1"));
+    }
+    let inside = |place: &f32| place.clamp(0.0, 1.0);
+    let moved = places.iter().any(|place| inside(place) != *place);
+    let outline = match places.len() {
+        4 => {
+            let [x, y, w, h] = [places[0], places[1], places[2], places[3]];
+            if w <= 0.0 || h <= 0.0 {
+                return Err(format!("the box is {w} wide and {h} high"));
+            }
+            Outline::Box([inside(&x), inside(&y), inside(&w), inside(&h)])
+        }
+        n if n >= 6 && n % 2 == 0 => {
+            let points: Vec<[f32; 2]> = places.chunks_exact(2).map(|p| [inside(&p[0]), inside(&p[1])]).collect();
+            let outline = Outline::Polygon(points);
+            let [left, top, right, bottom] = outline.corners();
+            if right <= left || bottom <= top {
+                return Err("the outline has no area".into());
+            }
+            outline
+        }
+        n => return Err(format!("it has {} numbers; a box has 5, an outline 7 or more, an odd count", n + 1)),
+    };
+    let mended = moved.then(|| "coordinates a little outside of the picture were moved to its edge".to_owned());
+    Ok((Object { class: class as u32, outline: Some(outline) }, mended))
+}
