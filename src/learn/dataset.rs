@@ -2,9 +2,12 @@
 //!
 //! Coordinates are shares of the upright picture's width and height, as in YOLO files.
 
+pub mod check;
 pub mod coco;
 pub mod folders;
+pub mod layout;
 pub mod problem;
+pub mod split;
 pub mod voc;
 pub mod yolo;
 

@@ -202,6 +202,9 @@ pub fn average_precision(positive: &[bool], scores: &[f64]) -> Result<Option<f64
     Ok(Some(sum))
 }
 
+/// [`roc_auc`] or [`average_precision`].
+pub type Area = fn(&[bool], &[f64]) -> Result<Option<f64>, MetricError>;
+
 /// A curve's area for each class against the rest, and its plain mean over the classes that have one.
 ///
 /// `scores[answer][class]`.
@@ -212,7 +215,7 @@ pub fn one_against_rest(
     truths: &[usize],
     scores: &[Vec<f64>],
     classes: usize,
-    area: fn(&[bool], &[f64]) -> Result<Option<f64>, MetricError>,
+    area: Area,
 ) -> Result<(Vec<Option<f64>>, Option<f64>), MetricError> {
     if truths.len() != scores.len() {
         return Err(MetricError::Length { truths: truths.len(), answers: scores.len() });

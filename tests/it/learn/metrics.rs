@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use sightline::domain::Rle;
 use sightline::learn::metrics::classification::{
-    Confusion, Quality, average_precision, calibration_error, one_against_rest, roc_auc,
+    Area, Confusion, Quality, average_precision, calibration_error, one_against_rest, roc_auc,
 };
 use sightline::learn::metrics::retrieval::lower_bound;
 use sightline::learn::metrics::semantic::Counter;
@@ -157,10 +157,8 @@ fn classifiers_are_judged_as_by_scikit_learn() {
     same("micro", ours.micro_mean(), figures.micro);
     same("weighted", ours.weighted_mean(), figures.weighted);
     ours.classes().into_iter().zip(figures.each).for_each(|(ours, theirs)| same("a class", ours, theirs));
-    for (area, theirs) in [
-        (roc_auc as fn(&[bool], &[f64]) -> _, &figures.roc_auc),
-        (average_precision as fn(&[bool], &[f64]) -> _, &figures.average_precision),
-    ] {
+    for (area, theirs) in [(roc_auc as Area, &figures.roc_auc), (average_precision as Area, &figures.average_precision)]
+    {
         let (each, mean) = one_against_rest(&truths, &scores, 5, area).unwrap();
         assert_eq!(each[4], None, "a class that is never there has no curve");
         each.iter().flatten().zip(theirs).for_each(|(ours, theirs)| close("an area", *ours, *theirs, 1e-9));
