@@ -5,6 +5,7 @@
 mod arguments;
 mod compare;
 mod database;
+mod dataset;
 mod demo;
 mod doctor;
 mod gallery;
@@ -135,6 +136,7 @@ pub fn run(arguments: Arguments) -> Ended {
         Command::Journal(journal) => journal::run(&mut out, &workspace, &journal),
         Command::Db(db) => database::run(&mut out, &workspace, &db),
         Command::Model(model) => models::run(&mut out, &workspace, &model),
+        Command::Dataset(dataset) => dataset::run(&mut out, &workspace, &dataset),
         Command::Doctor => doctor::run(&mut out, &workspace),
     }
 }

@@ -55,6 +55,9 @@ pub(super) enum Command {
     /// Model files: look into them, import them.
     #[command(subcommand)]
     Model(Model),
+    /// Sets of pictures with labels: read, check, divide and convert them.
+    #[command(subcommand)]
+    Dataset(Dataset),
     /// Checks the machine and the workspace; names each problem with its remedy.
     Doctor,
 }
@@ -357,4 +360,56 @@ pub(super) enum Model {
     },
     /// The workspace's models.
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Dataset {
+    /// Reads a set (YOLO, COCO, Pascal VOC, class folders) and writes it in YOLO's layout, its pictures upright.
+    Import(DatasetCopy),
+    /// Writes a set as YOLO or COCO.
+    Export {
+        #[command(flatten)]
+        copy: DatasetCopy,
+        /// yolo, or coco.
+        #[arg(long, default_value = "yolo", value_parser = ["yolo", "coco"])]
+        format: String,
+    },
+    /// Looks for broken files, doubles, leaks between the parts and odd labels. Exits 1 where the set is not sound.
+    Check {
+        /// A data.yaml, a COCO .json, or a folder.
+        set: PathBuf,
+        /// Writes a sheet of pictures with their labels drawn.
+        #[arg(long, value_name = "PNG")]
+        sheet: Option<PathBuf>,
+    },
+    /// Divides a set into train, val and test, each class in its share; pictures that look alike stay together.
+    Split {
+        #[command(flatten)]
+        copy: DatasetCopy,
+        /// Share to learn from.
+        #[arg(long, default_value_t = 0.8)]
+        train: f64,
+        /// Share to choose by.
+        #[arg(long, default_value_t = 0.1)]
+        val: f64,
+        /// Share to judge by.
+        #[arg(long, default_value_t = 0.1)]
+        test: f64,
+        /// The same seed divides the same way.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Keeps pictures together by folder, or by the part of their name before a text: prefix:_
+        #[arg(long, value_name = "KEY")]
+        group_by: Option<String>,
+    },
+}
+
+/// From a set to a new folder.
+#[derive(Debug, Args)]
+pub(super) struct DatasetCopy {
+    /// A data.yaml, a COCO .json, or a folder.
+    pub(super) set: PathBuf,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
 }

@@ -7,6 +7,7 @@ pub mod coco;
 pub mod folders;
 pub mod layout;
 pub mod problem;
+pub mod sheet;
 pub mod split;
 pub mod voc;
 pub mod yolo;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use problem::{DatasetError, Problem};
+pub use problem::{DatasetError, Fate, Problem};
 
 /// What a picture is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -30,7 +30,13 @@ pub fn annotate(picture: &RgbImage, detections: &[Detection]) -> RgbImage {
 }
 
 fn colour(detection: &Detection) -> Rgb<u8> {
-    Rgb(COLOURS[detection.class as usize % COLOURS.len()])
+    class_colour(detection.class)
+}
+
+/// The colour that a class is drawn in.
+#[must_use]
+pub fn class_colour(class: u32) -> Rgb<u8> {
+    Rgb(COLOURS[class as usize % COLOURS.len()])
 }
 
 fn tint(canvas: &mut RgbImage, detection: &Detection) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Dataset, Item, Outline, Problem, Split};
+use super::{Dataset, Fate, Item, Outline, Problem, Split};
 use crate::domain::ImageId;
 
 /// Pictures whose 64-bit perceptual hashes differ in at most so many bits look nearly the same.
@@ -104,7 +104,7 @@ impl Report {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let leaks = self.doubles.iter().chain(&self.near_doubles).any(|alike| alike.leak);
-        self.broken.is_empty() && !leaks && self.labels.iter().all(|problem| problem.mended)
+        self.broken.is_empty() && !leaks && self.labels.iter().all(|problem| problem.fate != Fate::LeftOut)
     }
 }
 
@@ -164,7 +164,7 @@ fn spread(values: &mut [f32]) -> Option<Spread> {
 fn suspicious(dataset: &Dataset, item: &Item, (width, height): (f32, f32)) -> Vec<Problem> {
     let mut found = Vec::new();
     let name = |class: u32| dataset.names.get(class as usize).map_or("?", String::as_str);
-    let mut doubt = |reason: String| found.push(Problem::mended(&item.image, None, reason));
+    let mut doubt = |reason: String| found.push(Problem::doubtful(&item.image, reason));
     let placed: Vec<_> =
         item.objects.iter().filter_map(|object| Some((object, object.outline.as_ref()?.corners()))).collect();
     for (number, (object, [left, top, right, bottom])) in placed.iter().enumerate() {

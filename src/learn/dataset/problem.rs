@@ -50,7 +50,19 @@ impl DatasetError {
     }
 }
 
-/// A label, or all labels of a file, that were mended or left out.
+/// What becomes of a label with a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It is not in the set.
+    LeftOut,
+    /// It is in the set, changed.
+    Mended,
+    /// It is in the set as it is: somebody should look at it.
+    Kept,
+}
+
+/// A label, or all labels of a file, with a problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file.
@@ -58,19 +70,23 @@ pub struct Problem {
     /// Its line, from 1; none where it is about the whole file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
-    /// Whether the label was mended and kept; otherwise it is left out.
-    pub mended: bool,
+    /// What became of it.
+    pub fate: Fate,
     /// What is wrong.
     pub reason: String,
 }
 
 impl Problem {
     pub(super) fn rejected(file: &Path, line: Option<usize>, reason: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), line, mended: false, reason: reason.into() }
+        Self { file: file.to_owned(), line, fate: Fate::LeftOut, reason: reason.into() }
+    }
+
+    pub(super) fn doubtful(file: &Path, reason: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), line: None, fate: Fate::Kept, reason: reason.into() }
     }
 
     pub(super) fn mended(file: &Path, line: Option<usize>, reason: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), line, mended: true, reason: reason.into() }
+        Self { file: file.to_owned(), line, fate: Fate::Mended, reason: reason.into() }
     }
 }
 
@@ -80,6 +96,11 @@ impl fmt::Display for Problem {
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
-        write!(f, ": {} ({})", self.reason, if self.mended { "mended" } else { "left out" })
+        let fate = match self.fate {
+            Fate::LeftOut => "left out",
+            Fate::Mended => "mended",
+            Fate::Kept => "kept",
+        };
+        write!(f, ": {} ({fate})", self.reason)
     }
 }

@@ -89,15 +89,12 @@ fn highest_class(labels: &Path) -> Option<u32> {
 
 fn assemble(source: &Path, names: Vec<String>, splits: Vec<(Split, Vec<PathBuf>)>) -> Result<Dataset, DatasetError> {
     let (mut items, mut problems, mut seen) = (Vec::new(), Vec::new(), BTreeMap::new());
-    let (mut boxes, mut outlines) = (0_usize, 0_usize);
+    let (mut boxes, mut outlines, mut twice) = (0_usize, 0_usize, BTreeMap::new());
     for (split, images) in splits {
         for image in images {
             if let Some(first) = seen.get(&image) {
                 // The same folder as `train` and `val`: a small set's way of saying that there is no other.
-                if *first != split {
-                    let reason = format!("it is in both {} and {}", Split::name(*first), split.name());
-                    problems.push(Problem::rejected(&image, None, reason));
-                }
+                *twice.entry((*first, split)).or_insert(0_usize) += usize::from(*first != split);
                 continue;
             }
             let labels = label_path(&image);
@@ -115,6 +112,11 @@ fn assemble(source: &Path, names: Vec<String>, splits: Vec<(Split, Vec<PathBuf>)
             seen.insert(image.clone(), split);
             items.push(Item { image, split, objects });
         }
+    }
+    for ((first, again), pictures) in twice.into_iter().filter(|(_, pictures)| *pictures > 0) {
+        let (first, again) = (first.name(), again.name());
+        let reason = format!("{pictures} pictures are in both {first} and {again}; they are taken for {first} only");
+        problems.push(Problem::mended(source, None, reason));
     }
     if items.is_empty() {
         return Err(DatasetError::Empty(source.to_owned()));

@@ -83,7 +83,8 @@ fn a_yolo_set_is_read_by_its_description() {
     write(at, "data.yaml", "train: list.txt\nval: images/val\nnc: 2\n");
     let set = dataset::read(at).unwrap();
     assert_eq!(set.of(Split::Train).count(), 2);
-    assert!(set.problems[0].to_string().contains("it is in both train and val"), "{:?}", set.problems);
+    let reason = "1 pictures are in both train and val; they are taken for train only (mended)";
+    assert!(set.problems[0].to_string().ends_with(reason), "{:?}", set.problems);
 
     for (yaml, wrong) in [
         ("train: images/train\n", "it has neither `names` nor `nc`"),

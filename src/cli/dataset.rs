@@ -1,0 +1,304 @@
+//! The `dataset` group.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use image::ImageEncoder as _;
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::arguments::{Dataset as Command, DatasetCopy};
+use super::output::Out;
+use super::{CliError, Ended, Outcome, pictures};
+use crate::archive::image_id;
+use crate::config::Config;
+use crate::intake::clean::{Clean, Format, Limits, clean};
+use crate::intake::dedupe::PerceptualHasher;
+use crate::learn::dataset::check::{Alike, Look, Report, check, near};
+use crate::learn::dataset::layout::{self, Picture};
+use crate::learn::dataset::split::{Shares, divide, groups_of};
+use crate::learn::dataset::{self, Dataset, DatasetError, Item, Problem, Split, coco, sheet};
+
+/// The quality of copies that had to be turned: what is lost lies below a photograph's noise.
+const QUALITY: u8 = 95;
+/// Problems of a kind that are printed for people; `--json` has all.
+const SHOWN: usize = 20;
+
+impl From<DatasetError> for CliError {
+    fn from(error: DatasetError) -> Self {
+        match &error {
+            DatasetError::Missing(_) => Self::NotFound(error.to_string()),
+            DatasetError::Io { .. } => Self::Failed(error.to_string()),
+            _ => Self::Usage(error.to_string()),
+        }
+    }
+}
+
+pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
+    let config = Config::load(workspace)?;
+    // What is learnt from need not look good, but it must be whole.
+    let limits = Limits::from(&config.intake).released();
+    let reader = Reader { limits, most: config.intake.max_file_bytes };
+    match command {
+        Command::Import(copy) => {
+            let set = dataset::read(&copy.set)?;
+            write(out, &reader, &set, copy)
+        }
+        Command::Export { copy, format } if format == "coco" => export_coco(out, &reader, copy),
+        Command::Export { copy, .. } => {
+            let set = dataset::read(&copy.set)?;
+            write(out, &reader, &set, copy)
+        }
+        Command::Check { set, sheet } => check_set(out, &reader, set, sheet.as_deref()),
+        Command::Split { copy, train, val, test, seed, group_by } => {
+            let mut set = dataset::read(&copy.set)?;
+            let looks = reader.looks(&set.items);
+            let groups = groups(&set, &looks, group_by.as_deref())?;
+            let shares = Shares { train: *train, val: *val, test: *test };
+            divide(&mut set.items, &groups, shares, *seed).map_err(CliError::Usage)?;
+            write(out, &reader, &set, copy)
+        }
+    }
+}
+
+/// Reads pictures within the bounds of the config.
+struct Reader {
+    limits: Limits,
+    most: u64,
+}
+
+impl Reader {
+    fn read(&self, path: &Path) -> Result<(Vec<u8>, Clean), String> {
+        let bytes = pictures::read(path, self.most)?;
+        let clean = clean(&bytes, &self.limits).map_err(|reject| reject.to_string())?;
+        Ok((bytes, clean))
+    }
+
+    /// Looks at every picture, on all cores.
+    fn looks(&self, items: &[Item]) -> Vec<Result<Look, String>> {
+        let looks: Mutex<Vec<(usize, Result<Look, String>)>> = Mutex::new(Vec::with_capacity(items.len()));
+        let next = AtomicUsize::new(0);
+        let bar = progress(items.len() as u64, "pictures");
+        let work = || {
+            let hasher = PerceptualHasher::default();
+            loop {
+                let place = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(place) else { return };
+                let look = self.read(&item.image).map(|(bytes, clean)| Look {
+                    bytes: image_id(&bytes),
+                    perceptual: hasher.hash(&clean.image).0,
+                    size: clean.image.dimensions(),
+                });
+                looks.lock().unwrap_or_else(PoisonError::into_inner).push((place, look));
+                bar.inc(1);
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+        bar.finish_and_clear();
+        let mut looks = looks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        looks.sort_by_key(|(place, _)| *place);
+        looks.into_iter().map(|(_, look)| look).collect()
+    }
+
+    /// A copy that lies upright, where the file does not.
+    fn upright(&self, path: &Path) -> Result<Picture, DatasetError> {
+        let unreadable = |detail: String| DatasetError::Description {
+            path: path.to_owned(),
+            detail: format!("{detail}; mend the file or take it out of the set"),
+        };
+        let (_, clean) = self.read(path).map_err(unreadable)?;
+        if clean.orientation == 1 {
+            return Ok(Picture::AsItIs);
+        }
+        let (width, height) = clean.image.dimensions();
+        let (mut bytes, colour) = (Vec::new(), image::ExtendedColorType::Rgb8);
+        let (encoded, extension) = if clean.format == Format::Jpeg {
+            let encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
+            (encoder.write_image(clean.image.as_raw(), width, height, colour), "jpg")
+        } else {
+            (PngEncoder::new(&mut bytes).write_image(clean.image.as_raw(), width, height, colour), "png")
+        };
+        encoded.map_err(|error| unreadable(error.to_string()))?;
+        Ok(Picture::Upright(bytes, extension))
+    }
+}
+
+/// How far it is, on stderr; nothing where that is no terminal.
+fn progress(length: u64, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar.with_message(what)
+}
+
+fn write(out: &mut Out, reader: &Reader, set: &Dataset, copy: &DatasetCopy) -> Ended {
+    tell_problems(out, &set.problems)?;
+    let bar = progress(set.items.len() as u64, "pictures");
+    let written = layout::write(set, &copy.out, |path| {
+        bar.inc(1);
+        reader.upright(path)
+    });
+    bar.finish_and_clear();
+    written?;
+    summary(out, set, &copy.out)
+}
+
+fn summary(out: &mut Out, set: &Dataset, to: &Path) -> Ended {
+    let counts: BTreeMap<Split, usize> = Split::ALL.map(|split| (split, set.of(split).count())).into();
+    let objects: usize = set.items.iter().map(|item| item.objects.len()).sum();
+    if out.json {
+        out.value(&json!({
+            "out": to, "kind": set.kind, "classes": set.names, "pictures": counts, "objects": objects,
+            "problems": set.problems,
+        }))?;
+    } else {
+        let parts: Vec<String> =
+            counts.iter().filter(|(_, n)| **n > 0).map(|(split, n)| format!("{n} {}", split.name())).collect();
+        out.line(format!(
+            "{}: {} pictures ({}), {objects} objects of {} classes, {} doubts about labels",
+            to.display(),
+            set.items.len(),
+            parts.join(", "),
+            set.names.len(),
+            set.problems.len()
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn tell_problems(out: &mut Out, problems: &[Problem]) -> Result<(), CliError> {
+    if !out.json {
+        problems.iter().try_for_each(|problem| out.line(problem.to_string()))?;
+    }
+    Ok(())
+}
+
+fn export_coco(out: &mut Out, reader: &Reader, copy: &DatasetCopy) -> Ended {
+    let set = dataset::read(&copy.set)?;
+    if set.kind == dataset::Kind::Classify {
+        return Err(CliError::Usage(format!(
+            "{}: its labels are of whole pictures, which COCO files do not hold; export it as yolo",
+            copy.set.display()
+        )));
+    }
+    tell_problems(out, &set.problems)?;
+    // Pictures first, by the other layout; the files of labels take the place of its own.
+    layout::write(&set, &copy.out, |path| reader.upright(path))?;
+    let written = dataset::read(&copy.out)?;
+    let remove = |name: &str| match fs::remove_dir_all(copy.out.join(name)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CliError::failed(error)),
+        _ => Ok(()),
+    };
+    remove("labels")?;
+    fs::remove_file(copy.out.join("data.yaml")).map_err(CliError::failed)?;
+    let size = |path: &Path| {
+        let look = reader.read(path).map_err(|detail| DatasetError::Description { path: path.to_owned(), detail })?;
+        Ok(look.1.image.dimensions())
+    };
+    let folder = copy.out.join("annotations");
+    fs::create_dir_all(&folder).map_err(CliError::failed)?;
+    for split in Split::ALL.into_iter().filter(|split| set.of(*split).next().is_some()) {
+        let text = coco::write(&written, split, size)?;
+        fs::write(folder.join(format!("instances_{}.json", split.name())), text).map_err(CliError::failed)?;
+    }
+    summary(out, &set, &copy.out)
+}
+
+/// Pictures that stay together: those that look alike, and those that the key says.
+fn groups(set: &Dataset, looks: &[Result<Look, String>], key: Option<&str>) -> Result<Vec<usize>, CliError> {
+    let known: Vec<(usize, &Look)> =
+        looks.iter().enumerate().filter_map(|(i, l)| Some((i, l.as_ref().ok()?))).collect();
+    let mut links = near(&known);
+    let named = |item: &Item| -> Option<String> {
+        let name = item.image.file_name()?.to_string_lossy().into_owned();
+        match key? {
+            "folder" => item.image.parent().map(|parent| parent.display().to_string()),
+            key => name.split_once(key.strip_prefix("prefix:")?).map(|(before, _)| before.to_owned()),
+        }
+    };
+    match key {
+        None | Some("folder") => {}
+        Some(key) if key.strip_prefix("prefix:").is_some_and(|text| !text.is_empty()) => {}
+        Some(key) => {
+            return Err(CliError::Usage(format!("`{key}` is no way to group; write folder, or prefix:_ with a text")));
+        }
+    }
+    let mut first: BTreeMap<String, usize> = BTreeMap::new();
+    for (number, item) in set.items.iter().enumerate() {
+        if let Some(name) = named(item) {
+            links.push((*first.entry(name).or_insert(number), number));
+        }
+    }
+    Ok(groups_of(set.items.len(), links))
+}
+
+fn check_set(out: &mut Out, reader: &Reader, set: &Path, sheet: Option<&Path>) -> Ended {
+    let set = dataset::read(set)?;
+    let report = check(&set, &reader.looks(&set.items));
+    if let Some(path) = sheet {
+        let drawn = sheet::draw(&set, |path| reader.read(path).ok().map(|(_, clean)| clean.image));
+        drawn.save(path).map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?;
+    }
+    let sound = report.is_sound();
+    if out.json {
+        let mut value = serde_json::to_value(&report).map_err(CliError::failed)?;
+        value["ok"] = sound.into();
+        out.value(&value)?;
+    } else {
+        print(out, &report)?;
+        out.line(if sound { "sound" } else { "not sound: see broken files, rejected labels and leaks above" })?;
+    }
+    Ok(if sound { Outcome::Done } else { Outcome::NotOk })
+}
+
+fn print(out: &mut Out, report: &Report) -> Result<(), CliError> {
+    for (split, count) in &report.splits {
+        out.line(format!(
+            "{:<6} {} pictures ({} background), {} objects",
+            split.name(),
+            count.pictures,
+            count.background,
+            count.objects
+        ))?;
+    }
+    for class in &report.classes {
+        let objects: Vec<String> = class.objects.iter().map(|(split, n)| format!("{n} {}", split.name())).collect();
+        out.line(format!("  {:>4} {:<32} {}", class.class, class.name, objects.join(", ")))?;
+    }
+    for (what, s) in &report.sizes {
+        out.line(format!(
+            "{what:<12} least {:.3}, 5% {:.3}, half {:.3}, 95% {:.3}, most {:.3}",
+            s.least, s.p5, s.median, s.p95, s.most
+        ))?;
+    }
+    for row in report.centres.iter().filter(|_| !report.sizes.is_empty()) {
+        out.line(format!("centres {}", row.map(|n| format!("{n:>7}")).concat()))?;
+    }
+    for (what, problems) in [("broken", &report.broken), ("label", &report.labels), ("suspicious", &report.suspicious)]
+    {
+        list(out, what, problems.iter().map(ToString::to_string).collect())?;
+    }
+    let alike = |alike: &Alike| {
+        let names: Vec<String> =
+            alike.pictures.iter().map(|(path, split)| format!("{} ({})", path.display(), split.name())).collect();
+        format!("{}{}", if alike.leak { "LEAK: " } else { "" }, names.join(" = "))
+    };
+    list(out, "same bytes", report.doubles.iter().map(alike).collect())?;
+    list(out, "look alike", report.near_doubles.iter().map(alike).collect())?;
+    list(out, "note", report.notes.clone())
+}
+
+fn list(out: &mut Out, what: &str, lines: Vec<String>) -> Result<(), CliError> {
+    lines.iter().take(SHOWN).try_for_each(|line| out.line(format!("{what}: {line}")))?;
+    if lines.len() > SHOWN {
+        out.line(format!("{what}: {} more; --json has all", lines.len() - SHOWN))?;
+    }
+    Ok(())
+}
