@@ -5,8 +5,10 @@
 
 mod churn;
 mod damage;
+mod disk;
 mod pictures;
 mod projection;
+mod simulation;
 mod tampering;
 
 use std::collections::BTreeMap;
