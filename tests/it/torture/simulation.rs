@@ -389,7 +389,7 @@ fn the_engine_does_what_its_model_does() {
     let (next, told) = (AtomicU64::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         // More than there are cores: an engine that stops waits more than it works.
-        for _ in 0..6 {
+        for _ in 0..12 {
             scope.spawn(|| {
                 loop {
                     let run = next.fetch_add(1, Ordering::Relaxed);
@@ -397,7 +397,8 @@ fn the_engine_does_what_its_model_does() {
                         return;
                     }
                     let seed = campaign.seed + run;
-                    told.lock().unwrap().push((run, seed, one_seed(seed)));
+                    let ended = one_seed(seed);
+                    told.lock().unwrap().push((run, seed, ended));
                 }
             });
         }
