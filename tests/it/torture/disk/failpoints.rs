@@ -177,7 +177,10 @@ fn every_call_may_fail() {
     assert_eq!(all.len() as u64, runs, "every life was lived");
     for ended in &all {
         match judge(ended) {
-            Ok(word) => campaign.count(word),
+            Ok(word) => {
+                println!("call {}: {} {:?}", ended.call, ended.failed.as_deref().unwrap_or("none"), ended.told);
+                campaign.count(word);
+            }
             Err(why) => campaign.fail(ended.call, why),
         }
     }
