@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -52,6 +53,8 @@ pub struct Archive {
     dir: PathBuf,
     /// Files being written lie apart, each under its own number, until they are whole.
     parts: AtomicU64,
+    /// Held while a shard is made, so that nobody uses one whose name is not on the disk yet.
+    making: Mutex<()>,
 }
 
 const PARTS: &str = "part";
@@ -69,7 +72,9 @@ impl Archive {
             _ => {}
         }
         fs::create_dir_all(&parts).map_err(failed("make", &parts))?;
-        Ok(Self { dir: dir.to_owned(), parts: AtomicU64::new(0) })
+        // A process that was killed may have made a shard and not come to the sync.
+        sync_dir(dir)?;
+        Ok(Self { dir: dir.to_owned(), parts: AtomicU64::new(0), making: Mutex::new(()) })
     }
 
     /// Where an original lies.
@@ -91,10 +96,7 @@ impl Archive {
             sync_dir(shard)?;
             return Ok(path);
         }
-        if !shard.exists() {
-            fs::create_dir_all(shard).map_err(failed("make", shard))?;
-            sync_dir(&self.dir)?;
-        }
+        self.make_shard(shard)?;
         // Two threads may be at the same picture.
         let part = self.dir.join(PARTS).join(self.parts.fetch_add(1, Ordering::Relaxed).to_string());
         let written = File::create(&part).and_then(|mut file| {
@@ -105,6 +107,17 @@ impl Archive {
         fs::rename(&part, &path).map_err(failed("name", &path))?;
         sync_dir(shard)?;
         Ok(path)
+    }
+
+    /// Makes a shard whose name is on the disk when this returns; one that cannot be synced is not left behind, or the
+    /// next original would find it and take it for lasting.
+    fn make_shard(&self, shard: &Path) -> Result<(), ArchiveError> {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if shard.is_dir() {
+            return Ok(());
+        }
+        fs::create_dir_all(shard).map_err(failed("make", shard))?;
+        sync_dir(&self.dir).inspect_err(|_| drop(fs::remove_dir(shard)))
     }
 
     /// Reads an original and checks that it is what its name says.

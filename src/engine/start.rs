@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -117,7 +118,7 @@ pub(super) fn take_lock(config: &Config) -> Result<File, StartError> {
 /// [`StartError`] says which room does not open, and why.
 pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let database = config.database();
-    fs::create_dir_all(&database).map_err(failed("make", &database))?;
+    make_folders(&database)?;
     restrict(&database)?;
     let lock_file = take_lock(&config)?;
     let mut warnings = Vec::new();
@@ -140,7 +141,6 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let store = open_store(&database.join("store"), &mut journal, &mut warnings)?;
     let gallery = open_gallery(&config, &store, &mut warnings)?;
     let quarantine = database.join("quarantine");
-    fs::create_dir_all(&quarantine).map_err(failed("make", &quarantine))?;
     let claims = Arc::new(Claims::open(&database.join("queue")).map_err(room)?);
     let archive = Archive::open(&database.join("archive")).map_err(room)?;
     let (events, _) = broadcast::channel(256);
@@ -214,6 +214,25 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     spawn("events".into(), Box::new(move || teller.keep_telling()))?;
     let watcher = if options.watch { Some(engine.watch()?) } else { None };
     Ok(Running { engine, watcher, threads })
+}
+
+/// Makes the rooms' folders; their names are on the disk when this returns. Rooms sync what is in their folders: that
+/// would be lost with a folder whose own name was not.
+fn make_folders(database: &Path) -> Result<(), StartError> {
+    let above = |dir: &Path| dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map(Path::to_owned);
+    // Each folder that is new, up to the first that was there.
+    let new: Vec<PathBuf> =
+        std::iter::successors(Some(database.to_owned()), |dir| above(dir)).take_while(|dir| !dir.is_dir()).collect();
+    for room in ["journal", "gallery", "archive", "quarantine", "queue"] {
+        let dir = database.join(room);
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(&dir).map_err(failed("make", &dir))?;
+    }
+    // Also those that were there: a process that was killed may have made them and not come to the sync.
+    let parents = new.iter().filter_map(|dir| above(dir));
+    for dir in [database.to_owned()].into_iter().chain(above(database)).chain(parents) {
+        File::open(&dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", &dir))?;
+    }
+    Ok(())
 }
 
 /// The database is its owner's and group's: others have no business with patients' data.

@@ -229,6 +229,25 @@ fn segments_roll_under_a_checkpoint_and_missing_ones_are_named() {
 }
 
 #[test]
+fn a_stop_that_a_crash_kept_from_being_signed_is_no_sign_of_tampering() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(dir.path());
+    journal.append(drafts(0..3)).unwrap();
+    journal.append(vec![Draft::engine(Fact::EngineStopped { waiting: 0 })]).unwrap();
+    drop(journal);
+    let (mut journal, report) = open(dir.path());
+    assert_eq!((report.entries, report.unanchored), (4, 4));
+    journal.append(drafts(4..5)).unwrap();
+    drop(journal);
+    let proof = verify(dir.path(), &Trust::default()).unwrap();
+    assert!(proof.ok, "{:?}", proof.problems);
+    assert_eq!(proof.checkpoint, Some(4), "signed up to the stop before anything followed it");
+    // Taken away, it is missed.
+    fs::remove_file(dir.path().join("checkpoints.log")).unwrap();
+    assert!(!verify(dir.path(), &Trust::default()).unwrap().ok);
+}
+
+#[test]
 fn a_failed_write_poisons_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let (mut journal, _) = open(dir.path());

@@ -10,7 +10,7 @@ use super::{Checkpoint, JournalError, PublicKey, scan};
 use crate::domain::Entry;
 
 /// The action of the entry that an engine writes last.
-const STOPPED: &str = "engine.stopped";
+pub(super) const STOPPED: &str = "engine.stopped";
 
 /// Evidence from outside the journal's folder, which whoever can write there cannot change.
 #[derive(Clone, Debug, Default)]

@@ -24,6 +24,8 @@ pub struct Journal {
     /// Entries under the last checkpoint.
     anchored: u64,
     poison: Option<String>,
+    /// The last entry is a stop whose checkpoint did not come to be: it is signed before anything follows it.
+    owes_checkpoint: bool,
     reader: Reader,
 }
 
@@ -43,7 +45,25 @@ impl Journal {
         let segment = open_lasting(&shared, &scan::path(&shared.dir, number.unwrap_or(0)))?;
         let checkpoints = open_lasting(&shared, &shared.dir.join(checkpoint::FILE))?;
         let reader = Reader::new(shared.clone());
-        Ok(Self { shared, options, signer, _key: key, segment, checkpoints, tree, anchored, poison: None, reader })
+        let last = tree.size().checked_sub(1).filter(|last| *last >= anchored);
+        let owes_checkpoint = match last {
+            Some(last) => reader.entry(last)?.action == super::verify::STOPPED,
+            None => false,
+        };
+        let poison = None;
+        Ok(Self {
+            shared,
+            options,
+            signer,
+            _key: key,
+            segment,
+            checkpoints,
+            tree,
+            anchored,
+            poison,
+            owes_checkpoint,
+            reader,
+        })
     }
 
     /// Numbers, dates and writes the drafts; returns when they are on disk for good.
@@ -58,6 +78,11 @@ impl Journal {
         self.check()?;
         if drafts.is_empty() {
             return Ok(Vec::new());
+        }
+        if self.owes_checkpoint {
+            // A crash came between a stop and its checkpoint. Once something follows, only signatures that were taken
+            // away would look like that.
+            self.checkpoint()?;
         }
         let (wall_ms, mono_ns) = (wall_ms(), mono_ns());
         let (mut frames, mut offsets, mut tree) = (Vec::new(), Vec::with_capacity(drafts.len()), self.tree.clone());
@@ -119,6 +144,7 @@ impl Journal {
         }
         self.shared.write().checkpoint_bytes = end + note.len() as u64;
         self.anchored = self.tree.size();
+        self.owes_checkpoint = false;
         Ok(Some(checkpoint))
     }
 

@@ -5,8 +5,10 @@
 
 mod churn;
 mod damage;
+mod disk;
 mod pictures;
 mod projection;
+mod simulation;
 mod tampering;
 
 use std::collections::BTreeMap;
@@ -88,6 +90,12 @@ impl Campaign {
         let first: Vec<_> = self.failures.iter().take(5).collect();
         assert!(self.failures.is_empty(), "{}: {} of {} failed: {first:#?}", self.name, self.failures.len(), self.runs);
     }
+}
+
+/// What a caught panic says.
+pub(crate) fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
 }
 
 /// A folder in memory where there is one: a campaign copies a workspace thousands of times.

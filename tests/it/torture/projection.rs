@@ -1,7 +1,7 @@
 //! sled can always be rebuilt: its folder is deleted, cut, hurt, left as a crash would, and the state is the same.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -10,6 +10,7 @@ use sightline::journal::{self, Journal};
 use sightline::store::Store;
 
 use super::damage::lived_in;
+use super::disk::start_without_room_for_snapshots;
 use super::{Campaign, hurt, scratch, unload};
 use crate::engine::{Yard, standard};
 
@@ -37,10 +38,8 @@ fn harm(files: &mut BTreeMap<PathBuf, Vec<u8>>, random: &mut SmallRng) -> String
     }
 }
 
-fn rebuilt_is_same(files: &BTreeMap<PathBuf, Vec<u8>>) -> Result<(), String> {
-    let dir = scratch();
-    unload(files, dir.path());
-    let yard = Yard::at(dir.path(), &[]);
+fn rebuilt_is_same(dir: &Path) -> Result<(), String> {
+    let yard = Yard::at(dir, &[]);
     let options = Options { watch: false, work: false, loader: standard("weights") };
     let engine = yard.try_start(options).map_err(|error| error.to_string())?;
     let proof = engine.db_verify().map_err(|error| error.to_string())?;
@@ -50,10 +49,10 @@ fn rebuilt_is_same(files: &BTreeMap<PathBuf, Vec<u8>>) -> Result<(), String> {
     }
     // The same, made from the journal alone.
     let (journal, _) =
-        Journal::open(&dir.path().join("database/journal"), journal::Options::default()).map_err(|e| e.to_string())?;
+        Journal::open(&dir.join("database/journal"), journal::Options::default()).map_err(|e| e.to_string())?;
     let reader = journal.reader();
     let entries = (0..proof.applied).map(|n| reader.entry(n));
-    let made = Store::rebuild_from(&dir.path().join("made"), entries).map_err(|error| error.to_string())?;
+    let made = Store::rebuild_from(&dir.join("made"), entries).map_err(|error| error.to_string())?;
     let digest = hex::encode(made.digest().map_err(|error| error.to_string())?);
     if digest == proof.digest { Ok(()) } else { Err(format!("{} instead of {digest}", proof.digest)) }
 }
@@ -64,9 +63,22 @@ fn the_projection_is_made_anew_from_the_journal_whatever_befell_it() {
         Campaign::new("projection", "whatever befalls the projection, the next start has the same state", 12, 200);
     let template = lived_in();
     for run in 0..campaign.runs {
-        let mut files = template.clone();
-        let how = harm(&mut files, &mut campaign.random(run));
-        match rebuilt_is_same(&files) {
+        let (mut files, mut random) = (template.clone(), campaign.random(run));
+        let mut how = "disk full during a snapshot".to_owned();
+        let full = random.random_bool(0.2);
+        if !full {
+            how = harm(&mut files, &mut random);
+        }
+        let dir = scratch();
+        unload(&files, dir.path());
+        let mut same = Ok(());
+        if full {
+            match start_without_room_for_snapshots(dir.path()) {
+                Some(started) => same = started,
+                None => how = "disk full during a snapshot: skipped, this system lets nobody trace".into(),
+            }
+        }
+        match same.and_then(|()| rebuilt_is_same(dir.path())) {
             Ok(()) => campaign.count(how),
             Err(why) => campaign.fail(run, format!("{how}: {why}")),
         }
