@@ -25,7 +25,7 @@ bench: setup
 	  $(CARGO) bench --locked --bench peers > $(BENCH_LINES)
 	@if [ -z "$(ONLY)" ]; then scripts/benchmarks.py $(BENCH_LINES); else cat $(BENCH_LINES); fi
 
-# Every promise of docs/reliability.md tried at full size (about an hour on two cores), and its table made anew.
+# Every promise of docs/reliability.md tried at full size (an hour or more on two cores), and its table made anew.
 # SIGHTLINE_TORTURE_<CAMPAIGN>=n takes another size, SIGHTLINE_SEED=n other random numbers.
 torture: setup
 	rm -f target/torture.jsonl
