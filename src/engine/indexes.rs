@@ -95,7 +95,11 @@ impl Engine {
     }
 
     fn make_index(&self, fingerprint: Fingerprint) -> Result<(), String> {
-        let Some(snapshot) = self.with_gallery(|gallery| gallery.snapshot(fingerprint)) else { return Ok(()) };
+        let Some(snapshot) = self.with_gallery(|gallery| gallery.snapshot(fingerprint)) else {
+            return Err(
+                "the gallery cannot be indexed, for a row of it cannot be read; `sightline db verify` names it".into(),
+            );
+        };
         let title = format!("indexing {} vectors of the gallery", snapshot.len());
         let job = self.meters.job(title, snapshot.len() as u64);
         let made = build_index(

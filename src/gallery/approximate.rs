@@ -1,7 +1,7 @@
 //! Approximate search: candidates from an index over most of the vectors, everything enrolled since beside it, and each
 //! compared as it was enrolled. It may miss one of the nearest; it never shows a similarity that is not the true one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -32,7 +32,6 @@ pub(super) struct Index {
 /// A proven index file, not yet in use.
 pub struct Opened {
     graph: Graph,
-    nodes: HashMap<[u32; 2], u32>,
 }
 
 /// An index in numbers.
@@ -81,21 +80,27 @@ impl Index {
 /// # Errors
 /// The sentence says what is wrong with it: it is to be set aside, and made anew.
 pub fn open_index(path: &std::path::Path) -> Result<Opened, String> {
-    let graph = Graph::open(path)?;
-    let row = |node: u32| graph.row(node).map(|[segment, row, _]| ([segment, row], node));
-    let nodes = (0..graph.shape.nodes as u32).filter_map(row).collect();
-    Ok(Opened { graph, nodes })
+    Graph::open(path).map(|graph| Opened { graph })
 }
 
 impl Gallery {
     /// Searches with an index from now on. Its rows are held against what is enrolled: those that are no longer, or are
     /// not the same, take no part.
     pub fn use_index(&mut self, opened: Opened) {
-        let Opened { graph, nodes } = opened;
+        let Opened { graph } = opened;
         let (segments, shape) = (&self.segments, graph.shape);
         let Some(set) = self.members.sets.get_mut(&shape.fingerprint) else { return };
         if set.filter.dimension() != shape.dimension {
             return;
+        }
+        // The node of each row of each segment.
+        let mut nodes: BTreeMap<u32, Vec<u32>> =
+            segments.iter().map(|(number, segment)| (*number, vec![NONE; segment.rows as usize])).collect();
+        for node in 0..shape.nodes as u32 {
+            let Some([segment, row, _]) = graph.row(node) else { continue };
+            if let Some(at) = nodes.get_mut(&segment).and_then(|rows| rows.get_mut(row as usize)) {
+                *at = node;
+            }
         }
         let mut index = Index {
             slots: vec![NONE; shape.nodes],
@@ -107,7 +112,8 @@ impl Gallery {
         };
         for member in &set.members {
             for (slot, place) in (member.slot..).zip(&member.places) {
-                let node = nodes.get(&[place.segment, place.row]).copied().filter(|node| {
+                let node = nodes.get(&place.segment).and_then(|rows| rows.get(place.row as usize)).copied();
+                let node = node.filter(|node| {
                     let crc = segments.get(&place.segment).and_then(|s| s.row(place.row).ok()).map(|row| row.crc);
                     crc.is_some() && crc == index.graph.row(*node).map(|row| row[2])
                 });

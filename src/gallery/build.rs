@@ -52,8 +52,7 @@ impl Snapshot {
 
 /// A row as the builder has it: its codes, zeros up to a multiple of 64, and the tail.
 fn entry(vector: &[f32], stride: usize) -> Vec<i8> {
-    let (codes, scale, _) = coded(vector);
-    let mut entry: Vec<i8> = codes.collect();
+    let (mut entry, scale, _) = coded(vector);
     let sum: i32 = entry.iter().map(|c| i32::from(*c)).sum();
     entry.resize(stride, 0);
     let tail = scale.to_le_bytes().into_iter().chain(sum.to_le_bytes());

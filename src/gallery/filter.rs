@@ -23,7 +23,7 @@ use super::kernel::{Line, ROWS, STEP, Sums, products};
 /// Rows of a chunk: chunks are never moved, so that enrolling does not copy what is there.
 const CHUNK: usize = 1 << 16;
 /// Greatest component.
-const MOST: f64 = 127.0;
+const MOST: f32 = 127.0;
 /// For the few roundings of 2^-24 in a bound's own arithmetic, relative to the lengths of probe and row.
 const ROUNDING: f64 = 2e-6;
 /// More components than this, and the sum of the products might not fit 32 bits.
@@ -112,14 +112,20 @@ fn length(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|v| v * v).sum::<f64>().sqrt() * (1.0 + 1e-9)
 }
 
-/// Whole numbers, what to multiply them with, and the distance between the vector and that.
-pub(super) fn coded(vector: &[f32]) -> (impl Iterator<Item = i8> + '_, f32, f64) {
+/// Whole numbers from -127 to 127, what to multiply them with, and the distance between the vector and that (not finite
+/// where the vector is not).
+pub(super) fn coded(vector: &[f32]) -> (Vec<i8>, f32, f64) {
+    // 1.5 x 2^23: added to a small number, it leaves the nearest whole one in the last bits, in two's complement. Unlike
+    // `round` that is done for many at once.
+    const WHOLE: f32 = 12_582_912.0;
     let most = vector.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
-    let scale = (f64::from(most) / MOST) as f32;
-    let by = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
-    let code = move |v: &f32| (f64::from(*v) * by).round().clamp(-MOST, MOST) as i8;
-    let error = length(vector.iter().map(|v| f64::from(*v) - f64::from(code(v)) * f64::from(scale)));
-    (vector.iter().map(code), scale, error)
+    let scale = most / MOST;
+    let by = if scale > 0.0 { MOST / most } else { 0.0 };
+    let codes: Vec<i8> = vector.iter().map(|v| (v * by + WHOLE).to_bits() as u8 as i8).collect();
+    let pairs = vector.iter().zip(&codes);
+    // Whatever the codes are, this is how far they are from the vector.
+    let error = length(pairs.map(|(v, code)| f64::from(*v) - f64::from(*code) * f64::from(scale)));
+    (codes, scale, error)
 }
 
 impl Chunk {
@@ -207,7 +213,7 @@ impl Filter {
         let at = slot as usize % CHUNK;
         let (codes, scale, error) = coded(vector);
         let (block, row) = (at / ROWS * lines, at % ROWS);
-        for (component, code) in codes.enumerate() {
+        for (component, code) in codes.into_iter().enumerate() {
             if let Some(line) = chunk.lines_mut().get_mut(block + component / STEP) {
                 line.0[row * STEP + component % STEP] = (i16::from(code) + 128) as u8;
             }
@@ -226,7 +232,7 @@ impl Filter {
     /// A probe made ready. Its dimension is the filter's.
     pub(super) fn probe(&self, vector: &[f32]) -> Probe {
         let (codes, scale, error) = coded(vector);
-        let codes: Vec<i8> = codes.take(WIDEST).collect();
+        let codes = &codes[..codes.len().min(WIDEST)];
         let four = |four: &[i8]| i32::from_le_bytes(std::array::from_fn(|n| four.get(n).map_or(0, |c| *c as u8)));
         let norm = length(vector.iter().map(|v| f64::from(*v)));
         let copied = length(codes.iter().map(|c| f64::from(*c) * f64::from(scale)));

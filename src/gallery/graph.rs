@@ -229,8 +229,7 @@ impl Graph {
     /// About the nearest nodes to a probe, nearest first by their codes. `beam` is how many are kept on the way and given:
     /// the more, the surer and the slower.
     pub(super) fn search(&self, probe: &[f32], beam: usize) -> Vec<u32> {
-        let (codes, scale, _) = coded(probe);
-        let mut codes: Vec<i8> = codes.collect();
+        let (mut codes, scale, _) = coded(probe);
         let added = 128 * codes.iter().map(|c| i32::from(*c)).sum::<i32>();
         codes.resize(self.shape.stride, 0);
         let probe = Coded { codes, scale, added };
