@@ -181,9 +181,14 @@ impl Gallery {
         for _ in 0..WIDER {
             let nodes = index.graph.search(probe.as_slice(), beam);
             let slots = nodes.iter().filter_map(|node| index.slots.get(*node as usize).filter(|s| **s != NONE));
-            let mut slots: Vec<u32> = slots.copied().chain(beside.iter().copied()).collect();
-            slots.sort_unstable();
-            let hits = self.compared(set, probe.as_slice(), slots.into_iter());
+            // Another rotation of a sighting than the one that was found may be its best.
+            let owners = slots.chain(&beside).filter_map(|slot| set.filter.owner(*slot));
+            let mut owners: Vec<usize> = owners.collect();
+            owners.sort_unstable();
+            owners.dedup();
+            let members = owners.into_iter().filter_map(|owner| set.members.get(owner));
+            let slots = members.flat_map(|member| member.slot..member.slot + member.places.len() as u32);
+            let hits = self.compared(set, probe.as_slice(), slots);
             if hits.len() >= wanted {
                 return Ok(Some(nearest(hits, k)));
             }

@@ -236,6 +236,11 @@ mod tests {
             picked(&codes, stride, &probe, &[0, 1, 2, 3, 4, 5, 6, 7, 8], &mut found);
             assert_eq!(found, wanted);
             assert_eq!(one(&codes[..stride], &probe), wanted[0]);
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") {
+                // SAFETY: the processor has just been found to have it.
+                assert_eq!(unsafe { x86::one_avx2(&codes[..stride], &probe) }, wanted[0]);
+            }
             picked(&codes, stride.max(1), &probe, &[1_000_000, 0], &mut found);
             assert!(found.is_empty(), "nothing is read past the end");
         }

@@ -41,9 +41,10 @@ fn it_finds_what_exact_search_finds_and_shows_the_same_similarities() {
     for _ in 0..50 {
         let probe = vector(&mut rng, D);
         let exact = gallery.scan(weights(1), &probe, 200);
+        let short = gallery.approximate(weights(1), &probe, 10, 16).unwrap().unwrap();
         let near = gallery.approximate(weights(1), &probe, 10, 256).unwrap().unwrap();
-        assert_eq!(near.len(), 10);
-        for neighbour in &near {
+        assert_eq!((near.len(), short.len()), (10, 10));
+        for neighbour in near.iter().chain(&short) {
             assert!(exact.contains(neighbour), "a sighting is shown with its best rotation and true similarity");
         }
         found += near.iter().filter(|n| exact[..10].contains(n)).count();

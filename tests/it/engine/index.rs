@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use sha2::{Digest as _, Sha256};
 use sightline::domain::view::{IndexRow, Remove, Which};
-use sightline::domain::{Decision, Label};
+use sightline::domain::{AbstainReason, Decision, Label};
 
 use super::{Yard, Yarded, pack, png, reasoned, until};
 
@@ -128,4 +129,62 @@ fn a_damaged_index_is_set_aside_and_made_anew_while_exact_search_answers() {
         assert_eq!(accepted(&engine, round as u32), named(round as u32));
         engine.stop();
     }
+}
+
+/// An index that does not find the true runner-up shows too large a margin: the worst that it can do.
+#[test]
+fn an_index_that_misses_the_runner_up_gives_no_answer() {
+    let (yard, engine) = indexed();
+    // Another pack that looks nearly the same.
+    let mut twin = pack(0);
+    twin.get_pixel_mut(50, 50).0[0] ^= 0x40;
+    yard.write("watch/enroll/twin/a.png", &png(&twin));
+    engine.wait(u64::from(PACKS) + 1);
+    engine.stop();
+    // Made anew, with the twin in it.
+    let path = file(&yard, ".ann");
+    std::fs::remove_file(&path).unwrap();
+    let settings = [("gallery.ann_above", "50"), ("gallery.ann_sample", "1000000")];
+    let yard = Yard { config: Yard::at(&yard.config.workspace, &settings).config, ..yard };
+    let engine = yard.start();
+    index(&engine, u64::from(PACKS) + 1);
+    assert_eq!(accepted(&engine, 5), named(5));
+    assert_eq!(accepted(&engine, 0), None, "the margin between the two is too small");
+    assert_eq!(engine.gallery_stats().unwrap().indexes[0].overruled, 0);
+    engine.stop();
+
+    // All nodes of the twin made the opposite of how it lies, under a right digest.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let (stride, nodes) = (word(&bytes, 12) as usize, word(&bytes, 16) as usize);
+    assert_eq!((stride, nodes), (256, 4 * (PACKS as usize + 1)));
+    let scales = (128 + 12 * nodes).next_multiple_of(64);
+    let codes = bytes.len() - nodes * stride;
+    let rows: Vec<u32> = (0..nodes).map(|node| word(&bytes, 128 + 12 * node + 4)).collect();
+    let upright = rows.iter().position(|row| *row == 4 * PACKS).unwrap();
+    let scale = -f32::from_bits(word(&bytes, scales + 4 * upright));
+    let twins: Vec<usize> = (0..nodes).filter(|node| rows[*node] >= 4 * PACKS).collect();
+    assert_eq!(twins.len(), 4);
+    for node in twins {
+        bytes[scales + 4 * node..][..4].copy_from_slice(&scale.to_le_bytes());
+        bytes.copy_within(codes + upright * stride..codes + (upright + 1) * stride, codes + node * stride);
+    }
+    let digest = Sha256::new_with_prefix(&bytes[..96]).chain_update(&bytes[128..]).finalize();
+    bytes[96..128].copy_from_slice(&digest);
+    std::fs::write(&path, bytes).unwrap();
+
+    let engine = yard.start();
+    index(&engine, u64::from(PACKS) + 1);
+    for asked in 1..=25 {
+        let answer = engine.identify(&png(&pack(0))).unwrap().answers.remove(0);
+        let small = matches!(answer.decision, Decision::Abstain { reason: AbstainReason::MarginTooSmall, .. });
+        assert!(small, "{asked}: {answer:?}");
+        assert_eq!(answer.neighbours[1].label.as_str(), "twin", "the runner-up is shown");
+    }
+    let row = engine.gallery_stats().unwrap().indexes.remove(0);
+    assert!(row.overruled >= 20, "{row:?}");
+    assert!(row.recall.unwrap() < 0.99 && !row.in_use, "{row:?}");
+    assert!(engine.warned("exact search answers everything"), "{:?}", engine.look().warnings);
+    // Exact search has taken over: packs that nothing is wrong with are found as ever.
+    assert_eq!(accepted(&engine, 7), named(7));
 }
