@@ -263,6 +263,17 @@ pub enum VectorType {
     F16,
 }
 
+/// The approximate index of large galleries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approximate {
+    /// Vectors of the same weights above which there is one; 0: never.
+    pub above: usize,
+    /// Vectors that a search keeps on the way.
+    pub beam: usize,
+    /// Every so many-th probe is asked both ways.
+    pub sample: u64,
+}
+
 /// The console's colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -302,6 +313,8 @@ pub struct Config {
     pub engine: Engine,
     /// How new vectors are kept.
     pub vector_type: VectorType,
+    /// When and how the gallery is searched approximately.
+    pub approximate: Approximate,
     /// Who may do what.
     pub access: Access,
     /// The console's colours.

@@ -1,7 +1,7 @@
 //! The one owner of `database/`: joins the rooms, and runs a picture from its folder to the journal.
 //!
 //! Threads: one watches folders ([`crate::intake::watch`]), some archive and decode, one owns the
-//! models. Between them lie bounded queues; what does not fit waits in its folder. A picture's
+//! models, one keeps the gallery's approximate index. Between them lie bounded queues; what does not fit waits in its folder. A picture's
 //! outcome is the journal entry that names it; before that entry is on the disk nothing is shown,
 //! and nothing that was dropped is removed.
 
@@ -9,11 +9,13 @@ mod acts;
 mod core;
 mod error;
 mod gallery_acts;
+mod indexes;
 mod intents;
 mod lane;
 mod loaded;
 mod meters;
 mod models;
+mod nearest;
 mod outcome;
 mod pictures;
 mod pipeline;
@@ -21,6 +23,7 @@ mod prepare;
 mod proofs;
 mod queries;
 mod queue;
+mod recall;
 mod remember;
 mod space;
 mod start;

@@ -1,4 +1,5 @@
-//! The gallery: vectors in append-only segments, and exact search over those that are enrolled.
+//! The gallery: vectors in append-only segments, exact search over those that are enrolled, and an approximate index
+//! beside it for large ones.
 //!
 //! # On disk (`database/gallery/NNNNNNNN.vec`)
 //!
@@ -20,10 +21,15 @@
 //!
 //! A segment holds vectors of one fingerprint and one dimension, so vectors of different weights never mix.
 
+mod approximate;
+mod build;
 mod error;
 mod exchange;
+mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod graph;
+mod kernel;
 mod members;
 mod search;
 mod segment;
@@ -31,6 +37,8 @@ mod segment;
 mod tests;
 mod vectors;
 
+pub use approximate::{IndexStats, Opened, open_index};
+pub use build::{Snapshot, build_index};
 pub use error::GalleryError;
 pub use exchange::{Exported, Imported, NamedVectors, read_export};
 pub use members::{GalleryStats, SegmentStats, VerifyReport};

@@ -129,5 +129,21 @@ fn stats(out: &mut Out, session: &Session) -> Ended {
         let used = if stats.in_use == Some(*fingerprint) { " (in use)" } else { "" };
         out.line(format!("weights {}: {count} sightings{used}", fingerprint.0.short()))?;
     }
+    for index in &stats.indexes {
+        let recall = index.recall.map_or_else(
+            || "recall not measured yet".to_owned(),
+            |recall| format!("recall {recall:.4} over {} probes", index.measured),
+        );
+        let used = if index.in_use { "" } else { "; too low, exact search answers" };
+        out.line(format!(
+            "approximate index of weights {}: {} vectors, {} enrolled since, {} removed since, {}; {recall}{used}; {} answers changed by exact search",
+            index.weights.0.short(),
+            index.vectors,
+            index.outside,
+            index.gone,
+            size(index.bytes),
+            index.overruled
+        ))?;
+    }
     Ok(Outcome::Done)
 }

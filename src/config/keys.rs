@@ -125,6 +125,14 @@ pub const KEYS: &[Key] = &[
     ),
     key("gallery.vectors", Kind::Word(&["f32", "f16"]), "f32", "how new vectors are kept on disk"),
     key(
+        "gallery.ann_above",
+        Kind::Whole(0, 100_000_000),
+        "50000",
+        "vectors above which an approximate index is kept beside exact search; 0: never",
+    ),
+    key("gallery.ann_beam", Kind::Whole(16, 4096), "64", "vectors it keeps on the way: more are surer and slower"),
+    key("gallery.ann_sample", Kind::Whole(1, 1_000_000), "20", "every so many-th probe is asked both ways"),
+    key(
         "access.operators",
         Kind::Names,
         "[]",

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::keys::{DEFAULT_WATCH, KEYS, Key, Kind};
 use super::{
-    Access, Config, ConfigError, Crop, Detect, Device, DuplicatePolicy, Engine, Intake, Models, Objects, Precision,
-    Several, ThemeName, VectorType, Watch, WatchBackend, WatchMode,
+    Access, Approximate, Config, ConfigError, Crop, Detect, Device, DuplicatePolicy, Engine, Intake, Models, Objects,
+    Precision, Several, ThemeName, VectorType, Watch, WatchBackend, WatchMode,
 };
 use crate::domain::{Thresholds, display_safe};
 
@@ -317,6 +317,11 @@ impl Values<'_> {
                 ballast_bytes: self.whole("engine.ballast_mb") << 20,
             },
             vector_type: Self::word::<VectorType>(self.value("gallery.vectors"))?,
+            approximate: Approximate {
+                above: self.whole("gallery.ann_above") as usize,
+                beam: self.whole("gallery.ann_beam") as usize,
+                sample: self.whole("gallery.ann_sample"),
+            },
             access: Access { operators: self.names("access.operators"), approvers: self.names("access.approvers") },
             theme: Self::word::<ThemeName>(self.value("console.theme"))?,
         })

@@ -1,10 +1,14 @@
 //! What the engine shows and takes: the records of its interface, JSON over HTTP on the workspace's socket.
 
+mod gallery;
+
 use serde::{Deserialize, Serialize};
 
+pub use gallery::{GalleryStats, IndexRow, LabelRow, SightingRow};
+
 use super::{
-    AbstainReason, Decision, Detection, Fingerprint, ImageId, ItemId, ItemState, Label, Neighbour, QuarantineCode,
-    RawPath, Rotation, Sighting, SightingId,
+    AbstainReason, Decision, Detection, ImageId, ItemId, ItemState, Label, Neighbour, QuarantineCode, RawPath,
+    Sighting, SightingId,
 };
 
 /// An answer that is not 2xx carries this.
@@ -222,51 +226,6 @@ pub struct Job {
     pub seconds: u64,
     /// What went wrong, if it has ended badly.
     pub failed: Option<String>,
-}
-
-/// A label of the gallery: `GET /v1/gallery/labels`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LabelRow {
-    /// The label.
-    pub label: Label,
-    /// Sightings enrolled under it.
-    pub sightings: u64,
-}
-
-/// An enrolled sighting: `GET /v1/gallery/sightings`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SightingRow {
-    /// Which.
-    pub sighting: SightingId,
-    /// Its label.
-    pub label: Label,
-    /// The weights that embedded it.
-    pub fingerprint: Fingerprint,
-    /// The rotations that are kept.
-    pub rotations: Vec<Rotation>,
-    /// The journal entry that enrolled it.
-    pub sequence: u64,
-    /// Whether the original is in the archive (imported vectors have none).
-    pub has_image: bool,
-}
-
-/// The gallery in numbers: `GET /v1/gallery/stats`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GalleryStats {
-    /// Labels.
-    pub labels: u64,
-    /// Live sightings.
-    pub sightings: u64,
-    /// Vectors that are searched.
-    pub vectors: u64,
-    /// Rows on disk, with those of removed sightings.
-    pub rows_on_disk: u64,
-    /// Bytes on disk.
-    pub bytes: u64,
-    /// Vectors by the weights that made them; more than one means that `gallery reembed` is due.
-    pub fingerprints: Vec<(Fingerprint, u64)>,
-    /// The weights in use, once loaded.
-    pub in_use: Option<Fingerprint>,
 }
 
 /// One object of a probe: the answer of `POST /v1/identify` (the body is the picture's bytes).

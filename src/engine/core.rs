@@ -14,6 +14,7 @@ use super::meters::Meters;
 use super::pipeline::Question;
 use super::prepare::Prepared;
 use super::queue::Queue;
+use super::recall::Recall;
 use super::space::Space;
 use crate::archive::Archive;
 use crate::config::Config;
@@ -56,6 +57,7 @@ pub struct Engine {
     pub(super) queue: Queue,
     pub(super) lane: Lane<Prepared, Question>,
     pub(super) meters: Meters,
+    pub(super) recall: Recall,
     pub(super) space: Space,
     pub(super) perceptual: RwLock<PerceptualIndex>,
     pub(super) models: Mutex<ModelsState>,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 
 use super::EngineError;
-use super::core::{Engine, damaged_sentence};
+use super::core::Engine;
 use super::lane::Taken;
 use super::loaded::Loaded;
 use super::models::{Loader, Models};
@@ -20,14 +20,10 @@ use crate::config::{DuplicatePolicy, Several};
 use crate::domain::view::ProbeAnswer;
 use crate::domain::{
     AbstainReason, Decision, Detection, DuplicateKind, Embedding, Enrolled, Fact, Fingerprint, ImageDone, ImageId,
-    Label, Mode, Neighbour, QuarantineCode, Rotation, Sighting, SightingId, StageTimes, decide,
+    Label, Mode, QuarantineCode, Rotation, Sighting, SightingId, StageTimes, decide,
 };
-use crate::gallery::Gallery;
 use crate::intake::clean::Reject;
 use crate::intake::dedupe::PerceptualHasher;
-
-/// Neighbours that are kept with an answer.
-const NEIGHBOURS: usize = 10;
 
 /// The vectors of an object by rotation, and the weights that made them.
 pub(super) type Vectors = (Fingerprint, Vec<(Rotation, Embedding)>);
@@ -337,60 +333,14 @@ fn ask(
     engine.meters.latency(3, embed);
     let began = Instant::now();
     let mut answers = Vec::with_capacity(objects.len());
-    for (object, probe) in objects.iter().zip(&probes) {
-        let neighbours = engine.nearest(models.fingerprint(), probe)?;
+    let nearest = engine.nearest(models.fingerprint(), &probes)?;
+    for (object, neighbours) in objects.iter().zip(nearest) {
         let decision = decide(&neighbours, engine.config.decision);
         answers.push(ProbeAnswer { detection: Some(object.clone()), decision, neighbours });
     }
     let search = ms_since(began);
     engine.meters.latency(4, search);
     Ok((answers, embed, search))
-}
-
-impl Engine {
-    /// Refuses where a part of the gallery cannot be compared: half a gallery would answer with the next of kin where
-    /// the pack itself is in the other half.
-    pub(super) fn comparable(&self, gallery: &Gallery, fingerprint: Fingerprint) -> Result<(), EngineError> {
-        let damaged = gallery.damaged().len();
-        if damaged > 0 {
-            return Err(EngineError::Refused(damaged_sentence(damaged)));
-        }
-        let others = gallery.made_with_others(fingerprint);
-        if others > 0 {
-            return Err(EngineError::Refused(format!(
-                "{others} enrolled sightings were made with other weights than those in use (or at another `precision`) and cannot be compared; `sightline gallery reembed` makes them anew (imported ones: remove them, or import vectors of these weights)"
-            )));
-        }
-        Ok(())
-    }
-
-    pub(super) fn can_compare(&self, fingerprint: Fingerprint) -> Result<(), EngineError> {
-        self.comparable(&self.gallery.read().unwrap_or_else(PoisonError::into_inner), fingerprint)
-    }
-
-    /// The nearest enrolled sightings, far enough down the list to hold a second label.
-    pub(super) fn nearest(&self, fingerprint: Fingerprint, probe: &Embedding) -> Result<Vec<Neighbour>, EngineError> {
-        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
-        self.comparable(&gallery, fingerprint)?;
-        let mut wanted = NEIGHBOURS;
-        loop {
-            let neighbours =
-                gallery.search(fingerprint, probe, wanted).map_err(|error| EngineError::Refused(error.to_string()))?;
-            // The margin is to the next label: where one label fills the list, look further.
-            let one_label = neighbours.iter().all(|n| n.label == neighbours[0].label);
-            if !one_label || neighbours.len() < wanted {
-                let second = neighbours.iter().find(|n| n.label != neighbours[0].label).cloned();
-                let mut kept: Vec<Neighbour> = neighbours.into_iter().take(NEIGHBOURS).collect();
-                if let Some(second) = second
-                    && !kept.contains(&second)
-                {
-                    kept.push(second);
-                }
-                return Ok(kept);
-            }
-            wanted *= 4;
-        }
-    }
 }
 
 fn enrol(engine: &Engine, models: &Models, mut seen: Seen, label: &Label) -> Result<Ended, EngineError> {

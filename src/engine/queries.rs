@@ -240,7 +240,7 @@ impl Engine {
         let Some(vector) = record.vectors.first() else { return Ok(Vec::new()) };
         let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
         let probe = gallery.vector(vector).map_err(EngineError::failed)?;
-        let neighbours = gallery.search(record.fingerprint, &probe, 21).map_err(EngineError::failed)?;
+        let neighbours = self.listed(&gallery, record.fingerprint, &probe, 21)?;
         Ok(neighbours.into_iter().filter(|neighbour| neighbour.sighting != id).collect())
     }
 
@@ -249,7 +249,9 @@ impl Engine {
     /// # Errors
     /// When the projection cannot be read.
     pub fn gallery_stats(&self) -> Result<GalleryStats, EngineError> {
-        let stats = self.gallery.read().unwrap_or_else(PoisonError::into_inner).stats();
+        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
+        let (stats, indexes) = (gallery.stats(), self.index_rows(&gallery));
+        drop(gallery);
         let named = |(name, count): (String, usize)| Some((Fingerprint(name.parse().ok()?), count as u64));
         Ok(GalleryStats {
             labels: self.store.label_count(),
@@ -259,6 +261,7 @@ impl Engine {
             bytes: stats.segments.iter().map(|segment| segment.bytes).sum(),
             fingerprints: stats.by_weights.into_iter().filter_map(named).collect(),
             in_use: lock(&self.models).fingerprint,
+            indexes,
         })
     }
 

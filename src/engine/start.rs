@@ -19,6 +19,7 @@ use super::models::Loader;
 use super::outcome::quarantined_data;
 use super::pipeline;
 use super::queue::Queue;
+use super::recall::Recall;
 use super::space::Space;
 use crate::archive::{Archive, image_id};
 use crate::config::{Config, VectorType};
@@ -171,6 +172,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         queue: Queue::new(WAITING),
         lane: Lane::new(config.engine.ahead),
         meters: Meters::new(),
+        recall: Recall::default(),
         perceptual: RwLock::default(),
         models: Mutex::new(models),
         warnings: Mutex::new(Vec::new()),
@@ -212,6 +214,10 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     spawn("models".into(), Box::new(move || guarded(&owner, "the models", || pipeline::run(&owner, &loader))))?;
     let teller = Arc::clone(&engine);
     spawn("events".into(), Box::new(move || teller.keep_telling()))?;
+    if options.watch {
+        let keeper = Arc::clone(&engine);
+        spawn("index".into(), Box::new(move || guarded(&keeper, "the gallery's index", || keeper.keep_indexes())))?;
+    }
     let watcher = if options.watch { Some(engine.watch()?) } else { None };
     Ok(Running { engine, watcher, threads })
 }

@@ -64,6 +64,17 @@ pub enum GalleryError {
         /// Components of this one.
         given: usize,
     },
+    /// An approximate index cannot be made.
+    #[error("{}: the index cannot be made: {detail}; exact search answers meanwhile", path.display())]
+    Index {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// The system gives no memory for the copy of the vectors that is searched.
+    #[error("there is no memory for another vector ({0}); free memory, or take sightings out of the gallery")]
+    Memory(std::io::Error),
     /// No such sighting is enrolled.
     #[error("{0} is not enrolled")]
     Unknown(SightingId),

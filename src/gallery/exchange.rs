@@ -65,7 +65,8 @@ impl Gallery {
     /// # Errors
     /// The file system refuses; the vectors have more than one dimension.
     pub fn export(&self, path: &Path, fingerprint: Fingerprint) -> Result<Exported, GalleryError> {
-        let mut members: Vec<_> = self.members.sets.get(&fingerprint).into_iter().flatten().collect();
+        let mut members: Vec<_> =
+            self.members.sets.get(&fingerprint).into_iter().flat_map(|set| &set.members).collect();
         members.sort_by(|a, b| (&a.label, a.sighting).cmp(&(&b.label, b.sighting)));
         let (mut rows, mut bytes, mut scratch, mut dimension) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for member in &members {

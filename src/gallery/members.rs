@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::approximate::Index;
+use super::filter::Filter;
 use super::{Dtype, Gallery, GalleryError};
 use crate::domain::{Embedding, Fingerprint, Label, Rotation, SightingId, VectorRef};
 
@@ -19,12 +21,21 @@ pub(super) struct Member {
     pub sighting: SightingId,
     pub label: Label,
     pub places: Vec<Place>,
+    /// Where its vectors' copies begin in the filter, in the order of its places.
+    pub slot: u32,
+}
+
+/// The enrolled sightings of one set of weights.
+pub(super) struct Set {
+    pub members: Vec<Member>,
+    pub filter: Filter,
+    pub index: Option<Index>,
 }
 
 /// All enrolled sightings, apart by weights.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Members {
-    pub sets: BTreeMap<Fingerprint, Vec<Member>>,
+    pub sets: BTreeMap<Fingerprint, Set>,
     /// Under which weights a sighting is enrolled, and its place among them.
     places: HashMap<SightingId, (Fingerprint, usize)>,
     /// Enrolled by the journal, but with a row that cannot be read.
@@ -34,17 +45,42 @@ pub(super) struct Members {
 impl Members {
     fn get_mut(&mut self, sighting: &SightingId) -> Option<&mut Member> {
         let (fingerprint, at) = self.places.get(sighting)?;
-        self.sets.get_mut(fingerprint)?.get_mut(*at)
+        self.sets.get_mut(fingerprint)?.members.get_mut(*at)
     }
 
-    fn insert(&mut self, fingerprint: Fingerprint, member: Member) {
-        self.remove(&member.sighting);
-        let set = self.sets.entry(fingerprint).or_default();
-        self.places.insert(member.sighting, (fingerprint, set.len()));
-        set.push(member);
+    /// Enrols a sighting; `vectors` are those of its places.
+    fn insert(&mut self, fingerprint: Fingerprint, mut member: Member, vectors: &[Vec<f32>]) -> std::io::Result<()> {
+        let dimension = vectors.first().map_or(0, Vec::len);
+        let set = self.sets.entry(fingerprint);
+        let set = set.or_insert_with(|| Set { members: Vec::new(), filter: Filter::new(dimension), index: None });
+        let taken = set.filter.take(vectors.len());
+        if taken.is_err() {
+            self.sets.retain(|_, set| !set.members.is_empty());
+        }
+        member.slot = taken?;
+        // Only now, when nothing can fail any more, is what was there before taken out.
+        self.take_out(&member.sighting);
+        self.sets.retain(|weights, set| *weights == fingerprint || !set.members.is_empty());
+        let Some(set) = self.sets.get_mut(&fingerprint) else { return Ok(()) };
+        for (slot, vector) in (member.slot..).zip(vectors) {
+            set.filter.write(slot, vector);
+        }
+        set.filter.own(member.slot, vectors.len(), set.members.len());
+        if let Some(index) = &mut set.index {
+            index.written(member.slot, vectors.len());
+        }
+        self.places.insert(member.sighting, (fingerprint, set.members.len()));
+        set.members.push(member);
+        Ok(())
     }
 
     fn remove(&mut self, sighting: &SightingId) -> bool {
+        let removed = self.take_out(sighting);
+        self.sets.retain(|_, set| !set.members.is_empty());
+        removed
+    }
+
+    fn take_out(&mut self, sighting: &SightingId) -> bool {
         if self.damaged.remove(sighting) {
             return true;
         }
@@ -52,12 +88,14 @@ impl Members {
             return false;
         };
         if let Some(set) = self.sets.get_mut(&fingerprint) {
-            set.swap_remove(at);
-            if let Some(moved) = set.get(at) {
-                self.places.insert(moved.sighting, (fingerprint, at));
+            let gone = set.members.swap_remove(at);
+            set.filter.give_back(gone.slot, gone.places.len());
+            if let Some(index) = &mut set.index {
+                index.given_back(gone.slot, gone.places.len());
             }
-            if set.is_empty() {
-                self.sets.remove(&fingerprint);
+            if let Some(moved) = set.members.get(at) {
+                set.filter.own(moved.slot, moved.places.len(), at);
+                self.places.insert(moved.sighting, (fingerprint, at));
             }
         }
         true
@@ -65,6 +103,10 @@ impl Members {
 
     pub(super) fn len(&self) -> usize {
         self.places.len()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Member> {
+        self.sets.values().flat_map(|set| &set.members)
     }
 }
 
@@ -136,16 +178,28 @@ impl Gallery {
         fingerprint: Fingerprint,
         vectors: &[VectorRef],
     ) -> Result<(), GalleryError> {
-        let mut places = Vec::with_capacity(vectors.len());
+        let (mut places, mut copies) = (Vec::with_capacity(vectors.len()), Vec::with_capacity(vectors.len()));
+        let mut dimension = self.members.sets.get(&fingerprint).map(|set| set.filter.dimension());
         for reference in vectors {
             if let Some(segment) = self.segments.get_mut(&reference.segment) {
                 segment.map()?;
             }
             self.check_row(reference, sighting, fingerprint)?;
+            let mut scratch = Vec::new();
+            let components = self.segments.get(&reference.segment).map(|s| s.components(reference.row, &mut scratch));
+            let copy = components.unwrap_or_default().to_vec();
+            if *dimension.get_or_insert(copy.len()) != copy.len() {
+                return Err(self.bad_row(
+                    reference,
+                    Some(sighting),
+                    "has another dimension than others of its weights",
+                ));
+            }
+            copies.push(copy);
             places.push(Place { segment: reference.segment, row: reference.row, rotation: reference.rotation });
         }
-        self.members.insert(fingerprint, Member { sighting, label, places });
-        Ok(())
+        let member = Member { sighting, label, places, slot: 0 };
+        self.members.insert(fingerprint, member, &copies).map_err(GalleryError::Memory)
     }
 
     /// Remembers a sighting that is enrolled but cannot be admitted, for a row of its vectors is damaged. It is not
@@ -201,7 +255,7 @@ impl Gallery {
     #[must_use]
     pub fn labels(&self) -> BTreeMap<&Label, usize> {
         let mut labels = BTreeMap::new();
-        for member in self.members.sets.values().flatten() {
+        for member in self.members.all() {
             *labels.entry(&member.label).or_default() += 1;
         }
         labels
@@ -210,7 +264,7 @@ impl Gallery {
     /// How many enrolled sightings were made with other weights, so that a search with these does not see them.
     #[must_use]
     pub fn made_with_others(&self, fingerprint: Fingerprint) -> usize {
-        self.members.len() - self.members.sets.get(&fingerprint).map_or(0, Vec::len)
+        self.members.len() - self.members.sets.get(&fingerprint).map_or(0, |set| set.members.len())
     }
 
     /// Sizes and counts.
@@ -228,8 +282,8 @@ impl Gallery {
         GalleryStats {
             sightings: self.members.len(),
             labels: self.labels().len(),
-            vectors: self.members.sets.values().flatten().map(|m| m.places.len()).sum(),
-            by_weights: self.members.sets.iter().map(|(f, set)| (f.to_string(), set.len())).collect(),
+            vectors: self.members.all().map(|m| m.places.len()).sum(),
+            by_weights: self.members.sets.iter().map(|(f, set)| (f.to_string(), set.members.len())).collect(),
             segments: self.segments.values().map(segment).collect(),
             unreadable: self.unreadable.clone(),
             damaged: self.members.damaged.len(),
@@ -241,7 +295,7 @@ impl Gallery {
     /// # Errors
     /// A segment cannot be mapped.
     pub fn verify(&mut self) -> Result<VerifyReport, GalleryError> {
-        let places = self.members.sets.values().flatten().flat_map(|m| &m.places);
+        let places = self.members.all().flat_map(|m| &m.places);
         let needed: HashSet<(u32, u32)> = places.map(|p| (p.segment, p.row)).collect();
         let (mut rows, mut sound_needed, mut damaged_unused, mut torn_bytes) = (0, 0, 0, 0);
         let mut problems = Vec::new();

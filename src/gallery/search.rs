@@ -1,8 +1,10 @@
-//! Exact search: every enrolled vector of the probe's weights is compared.
+//! Exact search: every enrolled vector of the probe's weights is looked at in 8 bits, and those that may be among the
+//! nearest are compared as they were enrolled.
 
 use std::cmp::Ordering;
 
-use super::members::Member;
+use super::filter::Sieve;
+use super::members::{Member, Set};
 use super::{Gallery, GalleryError};
 use crate::domain::{Embedding, Fingerprint, Neighbour, Rotation};
 
@@ -10,10 +12,18 @@ use crate::domain::{Embedding, Fingerprint, Neighbour, Rotation};
 const LANES: usize = 64;
 
 /// A sighting's best rotation.
-struct Hit<'a> {
-    similarity: f32,
-    rotation: Rotation,
-    member: &'a Member,
+pub(super) struct Hit<'a> {
+    pub similarity: f32,
+    pub rotation: Rotation,
+    pub member: &'a Member,
+}
+
+impl Hit<'_> {
+    /// Nearest first, equally near ones by their names.
+    fn by_nearness(&self, other: &Self) -> Ordering {
+        let similar = other.similarity.total_cmp(&self.similarity);
+        similar.then_with(|| self.member.sighting.cmp(&other.member.sighting))
+    }
 }
 
 impl Gallery {
@@ -31,52 +41,90 @@ impl Gallery {
         probe: &Embedding,
         k: usize,
     ) -> Result<Vec<Neighbour>, GalleryError> {
+        Ok(self.search_all(fingerprint, std::slice::from_ref(probe), k)?.pop().unwrap_or_default())
+    }
+
+    /// As [`Gallery::search`], for several probes in one pass over the vectors; an answer for each, in their order.
+    ///
+    /// # Errors
+    /// As [`Gallery::search`].
+    pub fn search_all(
+        &self,
+        fingerprint: Fingerprint,
+        probes: &[Embedding],
+        k: usize,
+    ) -> Result<Vec<Vec<Neighbour>>, GalleryError> {
+        let Some(set) = self.set(fingerprint, probes)? else {
+            return Ok(vec![Vec::new(); probes.len()]);
+        };
+        if k == 0 {
+            return Ok(vec![Vec::new(); probes.len()]);
+        }
+        let mut answers = Vec::with_capacity(probes.len());
+        for probes in probes.chunks(super::kernel::TOGETHER) {
+            let ready: Vec<_> = probes.iter().map(|probe| set.filter.probe(probe.as_slice())).collect();
+            let mut sieves: Vec<Sieve> = probes.iter().map(|_| Sieve::new(k)).collect();
+            set.filter.sift(&ready, &mut sieves);
+            for (probe, sieve) in probes.iter().zip(sieves) {
+                answers.push(nearest(self.compared(set, probe.as_slice(), sieve.left()), k));
+            }
+        }
+        Ok(answers)
+    }
+
+    /// What is enrolled with a probe's weights; none where nothing is enrolled at all.
+    pub(super) fn set(&self, fingerprint: Fingerprint, probes: &[Embedding]) -> Result<Option<&Set>, GalleryError> {
         let Some(set) = self.members.sets.get(&fingerprint) else {
-            let most = self.members.sets.iter().max_by_key(|(_, set)| set.len());
-            return most.map_or(Ok(Vec::new()), |(enrolled, set)| {
-                let sightings = set.len();
+            let most = self.members.sets.iter().max_by_key(|(_, set)| set.members.len());
+            return most.map_or(Ok(None), |(enrolled, set)| {
+                let sightings = set.members.len();
                 Err(GalleryError::OtherWeights { probe: fingerprint, enrolled: *enrolled, sightings })
             });
         };
-        let (probe, mut scratch) = (probe.as_slice(), Vec::new());
-        let mut hits = Vec::with_capacity(set.len());
-        for member in set {
-            let mut best: Option<(f32, Rotation)> = None;
-            for place in &member.places {
-                let Some(segment) = self.segments.get(&place.segment) else {
-                    continue;
-                };
-                let components = segment.components(place.row, &mut scratch);
-                if components.len() != probe.len() {
-                    let (expected, given) = (segment.dimension, probe.len());
-                    return Err(GalleryError::Dimension { fingerprint, expected, given });
-                }
-                let similarity = dot(components, probe);
-                if best.is_none_or(|(so_far, _)| similarity > so_far) {
-                    best = Some((similarity, place.rotation));
-                }
-            }
-            hits.extend(best.map(|(similarity, rotation)| Hit { similarity, rotation, member }));
+        let expected = set.filter.dimension();
+        match probes.iter().map(|probe| probe.as_slice().len()).find(|given| *given != expected) {
+            Some(given) => Err(GalleryError::Dimension { fingerprint, expected, given }),
+            None => Ok(Some(set)),
         }
-        let by_nearness = |a: &Hit<'_>, b: &Hit<'_>| -> Ordering {
-            b.similarity.total_cmp(&a.similarity).then_with(|| a.member.sighting.cmp(&b.member.sighting))
-        };
-        if k == 0 {
-            return Ok(Vec::new());
-        }
-        if k < hits.len() {
-            hits.select_nth_unstable_by(k - 1, by_nearness);
-            hits.truncate(k);
-        }
-        hits.sort_unstable_by(by_nearness);
-        let neighbour = |hit: Hit<'_>| Neighbour {
-            label: hit.member.label.clone(),
-            similarity: hit.similarity.clamp(-1.0, 1.0),
-            rotation: hit.rotation,
-            sighting: hit.member.sighting,
-        };
-        Ok(hits.into_iter().map(neighbour).collect())
     }
+
+    /// Compares the vectors of these slots, ascending, as they were enrolled: the best of each sighting.
+    pub(super) fn compared<'a>(&self, set: &'a Set, probe: &[f32], slots: impl Iterator<Item = u32>) -> Vec<Hit<'a>> {
+        let (mut hits, mut scratch) = (Vec::<Hit<'a>>::new(), Vec::new());
+        for slot in slots {
+            let Some(member) = set.filter.owner(slot).and_then(|owner| set.members.get(owner)) else { continue };
+            let Some(place) = member.places.get((slot - member.slot) as usize) else { continue };
+            let Some(segment) = self.segments.get(&place.segment) else { continue };
+            let similarity = dot(segment.components(place.row, &mut scratch), probe);
+            match hits.last_mut().filter(|last| std::ptr::eq(last.member, member)) {
+                Some(last) if similarity > last.similarity => {
+                    (last.similarity, last.rotation) = (similarity, place.rotation);
+                }
+                Some(_) => {}
+                None => hits.push(Hit { similarity, rotation: place.rotation, member }),
+            }
+        }
+        hits
+    }
+}
+
+/// The `k` nearest of them as they are told.
+pub(super) fn nearest(mut hits: Vec<Hit<'_>>, k: usize) -> Vec<Neighbour> {
+    if k == 0 {
+        return Vec::new();
+    }
+    if k < hits.len() {
+        hits.select_nth_unstable_by(k - 1, Hit::by_nearness);
+        hits.truncate(k);
+    }
+    hits.sort_unstable_by(Hit::by_nearness);
+    let neighbour = |hit: Hit<'_>| Neighbour {
+        label: hit.member.label.clone(),
+        similarity: hit.similarity.clamp(-1.0, 1.0),
+        rotation: hit.rotation,
+        sighting: hit.member.sighting,
+    };
+    hits.into_iter().map(neighbour).collect()
 }
 
 /// The dot product of two vectors of equal length, with the widest registers that the processor has.
@@ -119,6 +167,16 @@ fn products(a: &[f32], b: &[f32], step: impl Fn(f32, f32, f32) -> f32) -> f32 {
         }
     }
     sums.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+impl Gallery {
+    /// The definition: every vector compared as it was enrolled.
+    pub(super) fn scan(&self, fingerprint: Fingerprint, probe: &Embedding, k: usize) -> Vec<Neighbour> {
+        let set = &self.members.sets[&fingerprint];
+        let slots = set.members.iter().flat_map(|m| m.slot..m.slot + m.places.len() as u32);
+        nearest(self.compared(set, probe.as_slice(), slots), k)
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use rand::{Rng as _, SeedableRng as _};
 use super::*;
 use crate::domain::*;
 
+mod index;
+
 const D: usize = 37;
 
 fn weights(n: u8) -> Fingerprint {
@@ -61,6 +63,7 @@ fn same_as_brute_force(gallery: &Gallery, model: &Model, probe: &Embedding, tole
     for k in [0, 1, 3, model.len(), model.len() + 5] {
         let found = gallery.search(weights(1), probe, k).unwrap();
         assert_eq!(found.len(), k.min(model.len()));
+        assert_eq!(found, if model.is_empty() { Vec::new() } else { gallery.scan(weights(1), probe, k) });
         for (found, wanted) in found.iter().zip(&wanted) {
             assert!((f64::from(found.similarity) - wanted.0).abs() < tolerance);
             if tolerance < 1e-4 {
@@ -119,6 +122,55 @@ proptest! {
         same_as_brute_force(&gallery, &model, &probe, if half { 2e-3 } else { 1e-5 });
         prop_assert_eq!(gallery.labels().values().sum::<usize>(), model.len());
         prop_assert!(gallery.verify().unwrap().ok);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// The filter may leave nothing out: vectors a rounding apart, equal ones, mirrored ones, one large component among
+    /// small ones, in either type on disk, asked alone and together.
+    #[test]
+    fn the_filter_never_changes_an_answer(
+        seed: u64,
+        count in 1..150_usize,
+        dimension in prop::sample::select(vec![1_usize, 3, 4, 37, 64, 70, 384]),
+        apart in prop::sample::select(vec![0.0_f32, 1e-7, 1e-5, 1e-3, 0.3, 3.0]),
+        spike in prop::sample::select(vec![0.0_f32, 50.0]),
+        half: bool,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let dtype = if half { Dtype::F16 } else { Dtype::F32 };
+        let mut gallery = Gallery::open(dir.path(), Options { dtype, segment_bytes: 100_000 }).unwrap();
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let centre: Vec<f32> = (0..dimension).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let near = |rng: &mut SmallRng| {
+            let sign = if rng.random_bool(0.1) { -1.0 } else { 1.0 };
+            let mut values: Vec<f32> = centre.iter().map(|c| sign * c + apart * rng.random_range(-1.0..1.0)).collect();
+            if rng.random_bool(0.3) {
+                values[0] += spike;
+            }
+            Embedding::normalised(values).unwrap()
+        };
+        for n in 0..count {
+            let id = sighting((n % 250) as u8, n as u32);
+            let vectors: Vec<_> = Rotation::ALL.into_iter().take(1 + n % 4).map(|r| (r, near(&mut rng))).collect();
+            let places = gallery.append(weights(1), id, &vectors).unwrap();
+            gallery.admit(id, label(n % 7), weights(1), &places).unwrap();
+            if rng.random_bool(0.2) {
+                gallery.remove(&id).unwrap();
+            }
+        }
+        prop_assume!(gallery.stats().sightings > 0);
+        let probes: Vec<Embedding> = (0..11).map(|_| near(&mut rng)).collect();
+        for k in [1, 2, 10, count] {
+            let together = gallery.search_all(weights(1), &probes, k).unwrap();
+            for (probe, found) in probes.iter().zip(together) {
+                let wanted = gallery.scan(weights(1), probe, k);
+                prop_assert_eq!(&found, &wanted);
+                prop_assert_eq!(&gallery.search(weights(1), probe, k).unwrap(), &wanted);
+            }
+        }
     }
 }
 

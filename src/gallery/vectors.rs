@@ -39,7 +39,7 @@ impl Default for Options {
 
 /// All vectors, and which of them are enrolled as what.
 pub struct Gallery {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     options: Options,
     pub(super) segments: BTreeMap<u32, Segment>,
     /// Segments whose header cannot be read, and why. An error only for who needs a row of theirs.

@@ -4,6 +4,7 @@ mod acts;
 mod arrivals;
 mod crashes;
 mod gallery;
+mod index;
 mod troubles;
 
 use std::collections::BTreeMap;

@@ -42,6 +42,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tch", &["src/vision", "src/learn"]),
     ("sled", &["src/store"]),
     ("notify", &["src/intake/watch.rs"]),
+    ("usearch", &["src/gallery/build.rs"]),
     ("ratatui", &["src/console"]),
     ("crossterm", &["src/console"]),
     ("clap", &["src/cli", "src/main.rs"]),

@@ -4,6 +4,7 @@ mod bombs;
 mod commands;
 mod flood;
 mod full_disk;
+mod index;
 mod inputs;
 mod kills;
 mod socket;

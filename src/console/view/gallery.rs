@@ -63,6 +63,14 @@ fn head(state: &State, buffer: &mut Buffer, area: Rect) {
     if stats.fingerprints.len() > 1 {
         line.push(Span::styled("   vectors of several weights: `sightline gallery reembed`", theme.warn));
     }
+    for index in &stats.indexes {
+        let recall = index.recall.map_or_else(|| "not measured yet".to_owned(), |recall| format!("{recall:.3}"));
+        let (said, style) = match index.in_use {
+            true => (format!("   index: recall {recall}"), theme.dim),
+            false => (format!("   index: recall {recall}, too low: exact search"), theme.warn),
+        };
+        line.push(Span::styled(said, style));
+    }
     if !state.gallery.filter.is_empty() {
         line.push(Span::styled(format!("   /{}", display_safe(&state.gallery.filter)), theme.accent));
     }

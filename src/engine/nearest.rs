@@ -1,0 +1,159 @@
+//! What is enrolled nearest to a probe: by the exact search, or by the approximate one where nothing hangs on it.
+//!
+//! A list that misses the true runner-up shows too large a margin. So no answer is ever given by such a list: what it
+//! would accept is asked of the exact search, and that one decides. Only where the approximate list abstains does it
+//! stand: it can then have missed a nearer label, so that a question stays open that need not, but nobody is told a wrong
+//! name. Probes asked both ways tell how much it misses (`engine::recall`).
+
+use std::sync::PoisonError;
+
+use super::EngineError;
+use super::core::{Engine, damaged_sentence};
+use crate::domain::{Embedding, Fingerprint, Neighbour, decide};
+use crate::gallery::{Gallery, GalleryError};
+
+/// Neighbours that are kept with an answer.
+pub(super) const NEIGHBOURS: usize = 10;
+
+fn refused(error: GalleryError) -> EngineError {
+    EngineError::Refused(error.to_string())
+}
+
+/// Whether all of them have one label, so that there is no runner-up among them.
+fn one_label(neighbours: &[Neighbour]) -> bool {
+    neighbours.iter().all(|n| n.label == neighbours[0].label)
+}
+
+impl Engine {
+    /// Refuses where a part of the gallery cannot be compared: half a gallery would answer with the next of kin where
+    /// the pack itself is in the other half.
+    pub(super) fn comparable(&self, gallery: &Gallery, fingerprint: Fingerprint) -> Result<(), EngineError> {
+        let damaged = gallery.damaged().len();
+        if damaged > 0 {
+            return Err(EngineError::Refused(damaged_sentence(damaged)));
+        }
+        let others = gallery.made_with_others(fingerprint);
+        if others > 0 {
+            return Err(EngineError::Refused(format!(
+                "{others} enrolled sightings were made with other weights than those in use (or at another `precision`) and cannot be compared; `sightline gallery reembed` makes them anew (imported ones: remove them, or import vectors of these weights)"
+            )));
+        }
+        Ok(())
+    }
+
+    pub(super) fn can_compare(&self, fingerprint: Fingerprint) -> Result<(), EngineError> {
+        self.comparable(&self.gallery.read().unwrap_or_else(PoisonError::into_inner), fingerprint)
+    }
+
+    /// The nearest enrolled sightings of each probe, far enough down the list to hold a second label.
+    pub(super) fn nearest(
+        &self,
+        fingerprint: Fingerprint,
+        probes: &[Embedding],
+    ) -> Result<Vec<Vec<Neighbour>>, EngineError> {
+        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
+        self.comparable(&gallery, fingerprint)?;
+        let mut lists = Vec::with_capacity(probes.len());
+        // Those that the exact search is asked about, and what the approximate one says of them.
+        let mut asked = Vec::new();
+        for (at, probe) in probes.iter().enumerate() {
+            let list = self.approximate(&gallery, fingerprint, probe, NEIGHBOURS)?;
+            let stands = |(list, due): &(Vec<Neighbour>, bool)| {
+                !due && !one_label(list) && !decide(list, self.config.decision).is_accept()
+            };
+            match list {
+                Some(list) if stands(&list) => lists.push(list.0),
+                list => {
+                    lists.push(Vec::new());
+                    asked.push((at, list.map(|(list, _)| list)));
+                }
+            }
+        }
+        let exact: Vec<Embedding> = asked.iter().filter_map(|(at, _)| probes.get(*at).cloned()).collect();
+        let exact = gallery.search_all(fingerprint, &exact, NEIGHBOURS).map_err(refused)?;
+        for ((at, approximate), exact) in asked.into_iter().zip(exact) {
+            let Some(probe) = probes.get(at) else { continue };
+            if let Some(approximate) = approximate {
+                self.recall.measure(&approximate, &exact);
+                let label = |list: &[Neighbour]| list.first().map(|n| n.label.clone());
+                let accepts = |list: &[Neighbour]| decide(list, self.config.decision).is_accept();
+                if accepts(&approximate) && !(accepts(&exact) && label(&approximate) == label(&exact)) {
+                    self.recall.overrule();
+                }
+                self.look_at_recall();
+            }
+            lists[at] = second_label(&gallery, fingerprint, probe, exact)?;
+        }
+        Ok(lists)
+    }
+
+    /// What the approximate search says, and whether the exact one is to be asked, too, to measure it; none where it is not
+    /// used.
+    fn approximate(
+        &self,
+        gallery: &Gallery,
+        fingerprint: Fingerprint,
+        probe: &Embedding,
+        k: usize,
+    ) -> Result<Option<(Vec<Neighbour>, bool)>, EngineError> {
+        let settings = self.config.approximate;
+        if gallery.index_stats(fingerprint).is_none() {
+            return Ok(None);
+        }
+        let due = self.recall.is_due(settings.sample);
+        // While it is too low the exact search answers, and only what is measured is asked both ways.
+        if !due && self.recall.is_low() {
+            return Ok(None);
+        }
+        let list = gallery.approximate(fingerprint, probe, k, settings.beam).map_err(refused)?;
+        Ok(list.map(|list| (list, due)))
+    }
+
+    /// A list to look at, that decides nothing: by the approximate search where there is one.
+    pub(super) fn listed(
+        &self,
+        gallery: &Gallery,
+        fingerprint: Fingerprint,
+        probe: &Embedding,
+        k: usize,
+    ) -> Result<Vec<Neighbour>, EngineError> {
+        match self.approximate(gallery, fingerprint, probe, k)? {
+            Some((list, false)) => Ok(list),
+            Some((list, true)) => {
+                let exact = gallery.search(fingerprint, probe, k).map_err(refused)?;
+                self.recall.measure(&list, &exact);
+                self.look_at_recall();
+                Ok(exact)
+            }
+            None => gallery.search(fingerprint, probe, k).map_err(refused),
+        }
+    }
+
+    fn look_at_recall(&self) {
+        if self.recall.is_low() {
+            self.warn("the approximate index of the gallery finds less than 0.99 of what the exact search finds, so exact search answers everything; set gallery.ann_beam higher, or gallery.ann_above to 0 to do without the index".into());
+        }
+    }
+}
+
+/// The margin is to the next label: where one label fills the list, look further, exactly.
+fn second_label(
+    gallery: &Gallery,
+    fingerprint: Fingerprint,
+    probe: &Embedding,
+    mut neighbours: Vec<Neighbour>,
+) -> Result<Vec<Neighbour>, EngineError> {
+    let mut wanted = NEIGHBOURS;
+    while one_label(&neighbours) && neighbours.len() >= wanted {
+        wanted *= 4;
+        neighbours = gallery.search(fingerprint, probe, wanted).map_err(refused)?;
+    }
+    let second = neighbours.iter().find(|n| n.label != neighbours[0].label).cloned();
+    let mut kept: Vec<Neighbour> = neighbours.into_iter().take(NEIGHBOURS).collect();
+    if let Some(second) = second
+        && !kept.contains(&second)
+    {
+        kept.push(second);
+    }
+    Ok(kept)
+}
