@@ -43,11 +43,11 @@ def picture():
             shift = random.normal(0, 0.08, 4) * [w, h, w, h]
             said = kind if random.random() < 0.9 else int(random.integers(0, CLASSES))
             near = [x + shift[0], y + shift[1], max(w + shift[2], 2), max(h + shift[3], 2)]
-            found.append({"class": said, "box": near, "score": round(random.uniform(0.05, 1), 2)})
+            found.append({"class": said, "box": near, "score": round(random.uniform(0.05, 1), 6)})
     for _ in range(random.integers(0, 3)):
         w, h = random.uniform(8, 100, 2)
         box = [random.uniform(0, SIDE - w), random.uniform(0, SIDE - h), w, h]
-        found.append({"class": int(random.integers(0, CLASSES)), "box": box, "score": round(random.uniform(0.01, 0.6), 2)})
+        found.append({"class": int(random.integers(0, CLASSES)), "box": box, "score": round(random.uniform(0.01, 0.6), 6)})
     for thing in truths + found:
         thing["box"] = [round(float(v), 2) for v in thing["box"]]
         thing["mask"] = ellipse(*thing["box"])

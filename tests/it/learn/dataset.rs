@@ -213,7 +213,7 @@ fn real_sets_are_read() {
         ("face-mask", Kind::Detect, 200, 3),
         ("grocery-seg", Kind::Segment, 100, 24),
         ("pills-detect", Kind::Detect, 44, 5),
-        ("pill-reference", Kind::Classify, 200, 10),
+        ("pill-reference", Kind::Classify, 199, 10),
         ("malaria-cells", Kind::Classify, 60, 2),
         ("grocery-classes", Kind::Classify, 168, 21),
     ] {
