@@ -134,8 +134,6 @@ pub struct SegmentStats {
 pub struct GalleryStats {
     /// Enrolled sightings.
     pub sightings: usize,
-    /// Labels in use.
-    pub labels: usize,
     /// Enrolled vectors.
     pub vectors: usize,
     /// Enrolled sightings by weights; more than one means that some are not compared with a probe.
@@ -281,7 +279,6 @@ impl Gallery {
         };
         GalleryStats {
             sightings: self.members.len(),
-            labels: self.labels().len(),
             vectors: self.members.all().map(|m| m.places.len()).sum(),
             by_weights: self.members.sets.iter().map(|(f, set)| (f.to_string(), set.members.len())).collect(),
             segments: self.segments.values().map(segment).collect(),

@@ -2,6 +2,7 @@
 
 mod bombs;
 mod commands;
+mod datasets;
 mod flood;
 mod full_disk;
 mod index;

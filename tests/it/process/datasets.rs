@@ -1,0 +1,106 @@
+//! The `dataset` group, from its arguments to the files it writes.
+
+use std::fs;
+
+use image::ImageFormat;
+use sightline::learn::dataset::{self, Kind, Split};
+
+use super::{Desk, text};
+use crate::support::{encoded, picture};
+
+/// A set of twelve pictures, two of them the same, one broken, one lying on its side, and a label out of range.
+fn set(desk: &Desk) {
+    for n in 0..12 {
+        let drawn = encoded(&picture(if n == 11 { 10 } else { n }, 120, 80), ImageFormat::Png);
+        desk.write(format!("set/images/train/{n}.png"), &drawn);
+        desk.write(format!("set/labels/train/{n}.txt"), format!("{} 0.5 0.5 0.5 0.5\n", n % 2).as_bytes());
+    }
+    desk.write("set/data.yaml", b"train: images/train\nnames: [carton, strip]\n");
+}
+
+/// A JPEG whose EXIF block says that it was taken with the camera on its side (orientation 6).
+fn on_its_side() -> Vec<u8> {
+    let jpeg = encoded(&picture(40, 120, 80), ImageFormat::Jpeg);
+    let tiff = b"Exif\0\0MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let length = (tiff.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], b"\xFF\xE1", &length, tiff, &jpeg[2..]].concat()
+}
+
+#[test]
+fn a_sound_set_is_divided_and_what_looks_alike_stays_together() {
+    let desk = Desk::new(&[]);
+    set(&desk);
+    let report = &desk.json("dataset check", &[&desk.path("set")], 0)[0];
+    assert_eq!((&report["ok"], &report["splits"]["train"]["pictures"]), (&true.into(), &12.into()));
+    assert_eq!(report["doubles"].as_array().unwrap().len(), 1, "10 and 11 are the same picture");
+    let out = desk.path("divided");
+    let words = format!("dataset split --train 2 --val 1 --test 1 --out {}", out.display());
+    let made = &desk.json(&words, &[&desk.path("set")], 0)[0];
+    assert_eq!(made["pictures"]["train"], 6, "{made}");
+    let divided = dataset::read(&out).unwrap();
+    assert_eq!((divided.kind, divided.items.len(), divided.problems.len()), (Kind::Detect, 12, 0));
+    let split_of = |stem: &str| divided.items.iter().find(|i| i.image.file_stem().unwrap() == stem).unwrap().split;
+    assert_eq!(split_of("10"), split_of("11"));
+    for split in Split::ALL {
+        let classes: Vec<u32> = divided.of(split).flat_map(|item| &item.objects).map(|object| object.class).collect();
+        assert!(classes.contains(&0) && classes.contains(&1), "{split:?} has {classes:?}");
+    }
+    // Bytes are copied, not encoded again.
+    let original = fs::read(desk.path("set/images/train/3.png")).unwrap();
+    let copy = divided.items.iter().find(|item| item.image.file_stem().unwrap() == "3").unwrap();
+    assert_eq!(fs::read(&copy.image).unwrap(), original);
+    // A folder that is there is not written over.
+    let refused = desk.run(&words, &[&desk.path("set")]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("it is there already"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn what_is_wrong_is_named_and_nothing_half_made_stays() {
+    let desk = Desk::new(&[]);
+    set(&desk);
+    desk.write("set/images/train/5.png", b"\x89PNG\r\n\x1a\nbroken");
+    desk.write("set/labels/train/6.txt", b"7 0.5 0.5 0.5 0.5\n");
+    let found = desk.run("dataset check", &[&desk.path("set")]);
+    let said = text(&found.stdout);
+    assert_eq!(found.status.code(), Some(1), "{said}");
+    for words in ["broken: ", "5.png", "6.txt:1: class 7 is out of range", "not sound"] {
+        assert!(said.contains(words), "{words} is missing in\n{said}");
+    }
+    let out = desk.path("imported");
+    let refused = desk.run(&format!("dataset import --out {}", out.display()), &[&desk.path("set")]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("mend the file or take it out of the set"), "{}", text(&refused.stderr));
+    assert!(!out.exists());
+    let left: Vec<_> = fs::read_dir(desk.dir.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".dataset-")), "{left:?}");
+    for (words, file, code, wanted) in [
+        ("dataset check", "nothing", 4, "there is no"),
+        ("dataset check", "config.yaml", 2, "neither `names` nor `nc`"),
+        ("dataset split --group-by name --out x", "set", 2, "no way to group"),
+        ("dataset split --train 0 --val 0 --test 0 --out x", "set", 2, "shares"),
+    ] {
+        let output = desk.run(words, &[&desk.path(file)]);
+        assert_eq!(output.status.code(), Some(code), "{words}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(wanted), "{words}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn pictures_on_their_side_are_written_upright() {
+    let desk = Desk::new(&[]);
+    desk.write("set/images/a.jpg", &on_its_side());
+    desk.write("set/labels/a.txt", b"0 0.1 0.1 0.5 0.1 0.5 0.5\n");
+    desk.write("set/classes.txt", b"strip\n");
+    let out = desk.path("coco");
+    desk.json(&format!("dataset export --format coco --out {}", out.display()), &[&desk.path("set")], 0);
+    let upright = image::open(out.join("images/train/a.jpg")).unwrap();
+    assert_eq!((upright.width(), upright.height()), (80, 120));
+    let written = dataset::read(&out.join("annotations/instances_train.json")).unwrap();
+    assert_eq!((written.kind, written.names.as_slice()), (Kind::Segment, &["strip".to_owned()][..]));
+    let original = dataset::read(&desk.path("set")).unwrap();
+    assert_eq!(written.items[0].objects, original.items[0].objects);
+    let sheet = desk.path("sheet.png");
+    desk.json(&format!("dataset check --sheet {}", sheet.display()), &[&desk.path("set")], 0);
+    assert_eq!(image::open(sheet).unwrap().width(), 5 * 320);
+}
