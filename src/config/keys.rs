@@ -131,7 +131,7 @@ pub const KEYS: &[Key] = &[
         "vectors above which an approximate index is kept beside exact search; 0: never",
     ),
     key("gallery.ann_beam", Kind::Whole(16, 4096), "64", "vectors it keeps on the way: more are surer and slower"),
-    key("gallery.ann_sample", Kind::Whole(1, 1_000_000), "20", "every so many-th probe is asked both ways"),
+    key("gallery.ann_sample", Kind::Whole(1, 1_000_000), "20", "every so many-th list to look at is asked both ways"),
     key(
         "access.operators",
         Kind::Names,

@@ -242,7 +242,8 @@ impl Values<'_> {
         let watches = watches.collect::<Result<Vec<Watch>, ConfigError>>()?;
         for (i, a) in watches.iter().enumerate() {
             for b in &watches[i + 1..] {
-                if a.path.starts_with(&b.path) || b.path.starts_with(&a.path) {
+                let (real_a, real_b) = (real(&a.path), real(&b.path));
+                if real_a.starts_with(&real_b) || real_b.starts_with(&real_a) {
                     let fault = format!(
                         "config.yaml: `watch` has {} and {}: watched folders may not lie in one another",
                         a.path.display(),
@@ -253,13 +254,26 @@ impl Values<'_> {
             }
         }
         let database = self.workspace.join("database");
-        if let Some(watch) = watches.iter().find(|w| w.path.starts_with(&database) || database.starts_with(&w.path)) {
+        // Where they really lie: what is watched is taken away, and behind a link may be what is kept.
+        let (kept, within) = (real(&database), |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a));
+        let holds = |w: &&Watch| within(&w.path, &database) || within(&real(&w.path), &kept);
+        if let Some(watch) = watches.iter().find(holds) {
             let fault = format!(
                 "config.yaml: `watch` has {}, which holds or lies in the engine's own folder {}",
                 watch.path.display(),
                 database.display()
             );
             return Err(ConfigError::Faults { faults: vec![fault] });
+        }
+        for key in ["models.detector", "models.embedder"] {
+            let weights = self.path(self.value(key));
+            if let Some(watch) = watches.iter().find(|w| real(&weights).starts_with(real(&w.path))) {
+                let fault = format!(
+                    "config.yaml: `watch` has {}, in which `{key}` lies: what is watched is taken in",
+                    watch.path.display()
+                );
+                return Err(ConfigError::Faults { faults: vec![fault] });
+            }
         }
         Ok(watches)
     }
@@ -328,6 +342,18 @@ impl Values<'_> {
     }
 }
 
+/// A path without links, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let known = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    known.map_or_else(
+        || path.to_owned(),
+        |(above, real)| match path.strip_prefix(above) {
+            Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+            _ => real,
+        },
+    )
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -376,6 +402,23 @@ mod tests {
         let error = parse("decision: { min_similarty: 0.5 }\nfoo: 1", Path::new("/w")).unwrap_err().to_string();
         assert!(error.contains("did you mean `decision.min_similarity`?"), "{error}");
         assert!(error.contains("there is no key `foo`"), "{error}");
+    }
+
+    #[test]
+    fn a_link_hides_no_folder_of_the_engines() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("w/database/archive")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("w/database"), dir.path().join("link")).unwrap();
+        let workspace = dir.path().join("w");
+        for (path, wrong) in [
+            ("../link/archive", "the engine's own folder"),
+            ("../link/queue/deep", "the engine's own folder"),
+            ("models", "in which `models.detector` lies"),
+        ] {
+            let text = format!("watch: [{{ path: {path}, mode: identify }}]");
+            let error = Config::parse(&text, &workspace).unwrap_err().to_string();
+            assert!(error.contains(wrong), "{path}: {error}");
+        }
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! What is enrolled nearest to a probe: by the exact search, or by the approximate one where nothing hangs on it.
 //!
-//! A list that misses the true runner-up shows too large a margin. So no answer is ever given by such a list: what it
-//! would accept is asked of the exact search, and that one decides. Only where the approximate list abstains does it
-//! stand: it can then have missed a nearer label, so that a question stays open that need not, but nobody is told a wrong
-//! name. Probes asked both ways tell how much it misses (`engine::recall`).
+//! A list that misses the true runner-up shows too large a margin, and one that misses the nearest abstains where an
+//! answer was due, with a wrong reason. Both would be recorded. So every decision is the exact search's; the approximate
+//! one is asked beside it, which tells how much it misses (`engine::recall`), and serves lists that are only looked at.
 
 use std::sync::PoisonError;
 
@@ -53,38 +52,37 @@ impl Engine {
     ) -> Result<Vec<Vec<Neighbour>>, EngineError> {
         let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
         self.comparable(&gallery, fingerprint)?;
+        let exact = gallery.search_all(fingerprint, probes, NEIGHBOURS).map_err(refused)?;
         let mut lists = Vec::with_capacity(probes.len());
-        // Those that the exact search is asked about, and what the approximate one says of them.
-        let mut asked = Vec::new();
-        for (at, probe) in probes.iter().enumerate() {
-            let list = self.approximate(&gallery, fingerprint, probe, NEIGHBOURS)?;
-            let stands = |(list, due): &(Vec<Neighbour>, bool)| {
-                !due && !one_label(list) && !decide(list, self.config.decision).is_accept()
-            };
-            match list {
-                Some(list) if stands(&list) => lists.push(list.0),
-                list => {
-                    lists.push(Vec::new());
-                    asked.push((at, list.map(|(list, _)| list)));
-                }
+        for (probe, exact) in probes.iter().zip(exact) {
+            if gallery.index_stats(fingerprint).is_some() {
+                self.measure(&gallery, fingerprint, probe, &exact)?;
             }
-        }
-        let exact: Vec<Embedding> = asked.iter().filter_map(|(at, _)| probes.get(*at).cloned()).collect();
-        let exact = gallery.search_all(fingerprint, &exact, NEIGHBOURS).map_err(refused)?;
-        for ((at, approximate), exact) in asked.into_iter().zip(exact) {
-            let Some(probe) = probes.get(at) else { continue };
-            if let Some(approximate) = approximate {
-                self.recall.measure(&approximate, &exact);
-                let label = |list: &[Neighbour]| list.first().map(|n| n.label.clone());
-                let accepts = |list: &[Neighbour]| decide(list, self.config.decision).is_accept();
-                if accepts(&approximate) && !(accepts(&exact) && label(&approximate) == label(&exact)) {
-                    self.recall.overrule();
-                }
-                self.look_at_recall();
-            }
-            lists[at] = second_label(&gallery, fingerprint, probe, exact)?;
+            lists.push(second_label(&gallery, fingerprint, probe, exact)?);
         }
         Ok(lists)
+    }
+
+    /// Asks the approximate search what the exact one has answered, and counts what it misses.
+    fn measure(
+        &self,
+        gallery: &Gallery,
+        fingerprint: Fingerprint,
+        probe: &Embedding,
+        exact: &[Neighbour],
+    ) -> Result<(), EngineError> {
+        let beam = self.config.approximate.beam;
+        let Some(approximate) = gallery.approximate(fingerprint, probe, NEIGHBOURS, beam).map_err(refused)? else {
+            return Ok(());
+        };
+        self.recall.measure(&approximate, exact);
+        let label = |list: &[Neighbour]| list.first().map(|n| n.label.clone());
+        let accepts = |list: &[Neighbour]| decide(list, self.config.decision).is_accept();
+        if accepts(&approximate) != accepts(exact) || accepts(exact) && label(&approximate) != label(exact) {
+            self.recall.overrule();
+        }
+        self.look_at_recall();
+        Ok(())
     }
 
     /// What the approximate search says, and whether the exact one is to be asked, too, to measure it; none where it is not
