@@ -35,6 +35,28 @@ def state(path):
     return load_file(path)
 
 
+def detector(path):
+    """Ultralytics' YOLOv8n-seg with the weights of a .pt or .safetensors file."""
+    from ultralytics import YOLO
+
+    if path.endswith(".pt"):
+        return YOLO(path)
+    yolo = YOLO("yolov8n-seg.yaml")
+    yolo.model.load_state_dict(state(path), strict=False)
+    return yolo
+
+
+def embedder(path):
+    """timm's DINOv2 ViT-S/14 at 224 pixels with the weights of a .safetensors file."""
+    import timm
+
+    model = timm.create_model("vit_small_patch14_dinov2", pretrained=False, img_size=224, num_classes=0).eval()
+    weights = state(path)
+    weights.pop("pos_embed")  # of the trained grid; another grid's positions take the same time
+    model.load_state_dict(weights, strict=False)
+    return model
+
+
 def openvino_compiled(model, example, bf16):
     """A torch module as OpenVINO runs it for latency, on all cores."""
     import openvino as ov

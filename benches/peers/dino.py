@@ -3,9 +3,8 @@
 import argparse
 import os
 
-import timm
 import torch
-from common import milliseconds, openvino_compiled, serve, state
+from common import embedder, milliseconds, openvino_compiled, serve
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--runtime", required=True)
@@ -16,10 +15,7 @@ arguments = parser.parse_args()
 
 torch.set_num_threads(os.cpu_count())
 torch.set_grad_enabled(False)
-model = timm.create_model("vit_small_patch14_dinov2", pretrained=False, img_size=224, num_classes=0).eval()
-weights = state(arguments.weights)
-weights.pop("pos_embed")  # of the trained grid; another grid's positions take the same time
-model.load_state_dict(weights, strict=False)
+model = embedder(arguments.weights)
 x = torch.rand(arguments.batch, 3, 224, 224)
 match arguments.runtime:
     case "torch":

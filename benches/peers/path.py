@@ -8,11 +8,9 @@ import tempfile
 import time
 
 import numpy as np
-import timm
 import torch
-from common import serve, state
+from common import detector, embedder, serve
 from PIL import Image
-from ultralytics import YOLO
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--way", required=True)
@@ -23,15 +21,8 @@ arguments = parser.parse_args()
 
 torch.set_num_threads(os.cpu_count())
 torch.set_grad_enabled(False)
-if arguments.detector.endswith(".pt"):
-    yolo = YOLO(arguments.detector)
-else:
-    yolo = YOLO("yolov8n-seg.yaml")
-    yolo.model.load_state_dict(state(arguments.detector), strict=False)
-dino = timm.create_model("vit_small_patch14_dinov2", pretrained=False, img_size=224, num_classes=0).eval()
-weights = state(arguments.embedder)
-weights.pop("pos_embed")
-dino.load_state_dict(weights, strict=False)
+yolo = detector(arguments.detector)
+dino = embedder(arguments.embedder)
 mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 deviation = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 files = sorted(pathlib.Path(arguments.pictures).glob("*.jpg"))

@@ -27,26 +27,17 @@ def compiled(model, example):
 
 
 def models():
-    import timm
     import torch
-    from common import state
-    from ultralytics import YOLO
+    from common import detector, embedder
 
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    if arguments.detector.endswith(".pt"):
-        yolo = YOLO(arguments.detector)
-    else:
-        yolo = YOLO("yolov8n-seg.yaml")
-        yolo.model.load_state_dict(state(arguments.detector), strict=False)
+    yolo = detector(arguments.detector)
     network = yolo.model.float().eval().fuse()
     network.model[-1].export, network.model[-1].format = True, "torchscript"
     x = torch.rand(1, 3, 640, 640)
     network(x)
-    dino = timm.create_model("vit_small_patch14_dinov2", pretrained=False, img_size=224, num_classes=0).eval()
-    weights = state(arguments.embedder)
-    weights.pop("pos_embed")
-    dino.load_state_dict(weights, strict=False)
+    dino = embedder(arguments.embedder)
     return compiled(network, x), compiled(dino, torch.rand(4 * OBJECTS, 3, 224, 224))
 
 

@@ -7,8 +7,7 @@ import tempfile
 
 import numpy as np
 import torch
-from common import milliseconds, openvino_compiled, serve, state
-from ultralytics import YOLO
+from common import detector, milliseconds, openvino_compiled, serve
 from ultralytics.nn.tasks import SegmentationModel
 
 CALLS = 8
@@ -22,11 +21,7 @@ arguments = parser.parse_args()
 
 torch.set_num_threads(os.cpu_count())
 torch.set_grad_enabled(False)
-if arguments.weights.endswith(".pt"):
-    yolo = YOLO(arguments.weights)
-else:
-    yolo = YOLO("yolov8n-seg.yaml")
-    yolo.model.load_state_dict(state(arguments.weights), strict=False)
+yolo = detector(arguments.weights)
 model = yolo.model.float().eval()
 
 if arguments.part == "predict":
