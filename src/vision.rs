@@ -13,6 +13,7 @@ mod onednn;
 pub mod precision;
 
 // Weights, as data.
+mod attention;
 pub mod checkpoint;
 pub mod random;
 
