@@ -6,6 +6,7 @@
 mod error;
 
 // Where networks run, and how precisely.
+mod attention;
 pub mod compare;
 pub mod device;
 mod memory;
@@ -13,7 +14,6 @@ mod onednn;
 pub mod precision;
 
 // Weights, as data.
-mod attention;
 pub mod checkpoint;
 pub mod random;
 
