@@ -41,6 +41,7 @@ pub use checkpoint::{Card, Checkpoint, CheckpointError, ModelInfo, Task, Weights
 pub use device::{DeviceChoice, Precision, Runtime};
 pub use dino::{CropPolicy, Embedder, crop, rotations};
 pub use error::VisionError;
+pub use memory::keep_blocks;
 pub use yolo::{DetectOptions, Detector};
 
 use crate::domain::{Detection, Embedding, Fingerprint};

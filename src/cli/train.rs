@@ -87,8 +87,10 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             dir.display()
         ))?;
     } else {
-        let best =
-            ended.best.map(|(epoch, fitness)| format!(", the best the {epoch}. ({fitness:.4})")).unwrap_or_default();
+        let best = ended
+            .best
+            .map(|(epoch, fitness)| format!(", best epoch {epoch} (fitness {fitness:.4})"))
+            .unwrap_or_default();
         out.line(format!("{} epochs{best}: {}", ended.epochs, dir.join("weights/best.safetensors").display()))?;
     }
     Ok(Outcome::Done)

@@ -21,7 +21,7 @@ use crate::learn::evaluate::{Figures, Judged, Labelled, judging};
 use crate::vision::checkpoint::{self, Weights};
 use crate::vision::device::{Runtime, instructions};
 use crate::vision::yolo::Plan;
-use crate::vision::{DetectOptions, Detector};
+use crate::vision::{DetectOptions, Detector, keep_blocks};
 
 /// Gradients longer than this together are shortened to it (Ultralytics' value).
 const LONGEST: f64 = 10.0;
@@ -111,6 +111,7 @@ impl Files {
 /// fails. What was kept last can be gone on from.
 pub fn train(request: &Request, begin: Begin, tell: &mut dyn FnMut(&Told)) -> Result<Ended, TrainError> {
     request.options.check().map_err(TrainError::Setting)?;
+    keep_blocks();
     let mut run = Run::new(request, begin)?;
     let room = request.options.cache_mb << 20;
     let (train, val) = (items(request, Split::Train)?, items(request, Split::Val)?);
