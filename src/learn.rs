@@ -4,5 +4,6 @@ pub mod augment;
 pub mod dataset;
 pub mod evaluate;
 pub mod metrics;
+pub mod plots;
 pub mod synth;
 pub mod train;

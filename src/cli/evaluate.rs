@@ -31,7 +31,7 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
         )));
     }
     let path = command.model.clone().unwrap_or_else(|| config.models.detector.clone());
-    let runtime = Runtime::open(config.device.into(), Precision::Fp32, None).map_err(CliError::failed)?;
+    let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
     let detector = Detector::load(&workspace.join(path), runtime).map_err(CliError::failed)?;
     let classes = detector.network().plan.classes as usize;
     if classes != data.names.len() {

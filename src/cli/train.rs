@@ -56,7 +56,7 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
         )));
     }
     let read = |path: &Path| reader.read(path).map(|(_, clean)| clean.image);
-    let runtime = Runtime::open(config.device.into(), Precision::Fp32, None).map_err(CliError::failed)?;
+    let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
     let stop = stop_on_signals()?;
     let request = Request {
         data: &data,

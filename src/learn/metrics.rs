@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`coco`] | detection and masks, protocol `coco` | pycocotools |
 //! | [`ultralytics`] | detection and masks, protocol `ultralytics` | its validator |
+//! | [`confusion`] | which class was taken for which | its validator |
 //! | [`classification`] | accuracy, precision, recall, F1, curves, calibration | scikit-learn |
 //! | [`semantic`] | mean IoU, pixel accuracy, F1 | scikit-learn's confusion matrix |
 //! | [`retrieval`] | recall@k, mAP, open-set answers, bounds | by definition; scipy |
@@ -12,6 +13,7 @@
 
 pub mod classification;
 pub mod coco;
+pub mod confusion;
 pub mod retrieval;
 pub mod semantic;
 pub mod shape;

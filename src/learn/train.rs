@@ -9,6 +9,7 @@ pub mod loss;
 pub mod network;
 pub mod optimiser;
 pub mod options;
+pub mod pictures;
 pub mod results;
 pub mod run;
 pub mod schedule;

@@ -217,9 +217,9 @@ fn make(shelf: &Shelf, places: &[usize], number: usize, order: &Order) -> Result
     let from = number * order.batch;
     let to = (from + order.batch).min(places.len());
     let mut samples = Vec::with_capacity(to - from);
-    for at in from..to {
+    for (at, place) in (from..to).zip(&places[from..to]) {
         let mut rng = dice(order.seed, order.epoch, at as u64);
-        samples.push(shelf.sample(places[at], &order.recipe, &mut rng)?);
+        samples.push(shelf.sample(*place, &order.recipe, &mut rng)?);
     }
     Ok(Batch::of(&samples, shelf.size, order.outlines))
 }

@@ -280,12 +280,11 @@ fn masks(
     let device = prototypes.device();
     let (_, count, rows, columns) = prototypes.size4()?;
     let mut losses = Vec::new();
-    for picture in 0..targets.objects.len() {
-        let map = &maps[picture];
+    for (picture, (map, objects)) in maps.iter().zip(&targets.objects).enumerate() {
         if map.len() as i64 != rows * columns {
             return Err(TrainError::Weights(format!("a map of {} outlines for {columns}x{rows}", map.len())));
         }
-        let mut of_object: Vec<Vec<i64>> = vec![Vec::new(); targets.objects[picture].len()];
+        let mut of_object: Vec<Vec<i64>> = vec![Vec::new(); objects.len()];
         for (row, (_, answer)) in all.iter().enumerate().filter(|(_, (there, _))| *there == picture) {
             of_object[answer.object].push(row as i64);
         }
@@ -294,7 +293,7 @@ fn masks(
         }
         let here = prototypes.f_get(picture as i64)?;
         for (object, answering) in of_object.iter().enumerate().filter(|(_, list)| !list.is_empty()) {
-            let [x1, y1, x2, y2] = targets.objects[picture][object].corners;
+            let [x1, y1, x2, y2] = objects[object].corners;
             // The pixels of the outlines whose number is within the box; as shares of the input, as the reference counts.
             let (across, down) = (columns as f32 / width as f32, rows as f32 / height as f32);
             let window = |low: f32, high: f32, scale: f32, len: i64| {

@@ -12,9 +12,11 @@ use super::loss::loss;
 use super::network::{Network, to_weights};
 use super::optimiser::{Mean, Optimiser};
 use super::options::{Fitness, Mixed, Options};
+use super::pictures;
 use super::results::{self, Row};
 use super::schedule::Schedule;
 use super::state::{self, Kept, Stand};
+use crate::domain::Detection;
 use crate::learn::augment::Recipe;
 use crate::learn::dataset::{Dataset, Item, Kind as DataKind, Split};
 use crate::learn::evaluate::{Figures, Judged, Labelled, judging};
@@ -261,6 +263,10 @@ impl<'a> Run<'a> {
         std::thread::scope(|scope| {
             for batch in batches(scope, shelf, order) {
                 let batch = batch?;
+                if self.stand.number == 0 {
+                    let names = &self.request.data.names;
+                    pictures::save(&self.request.dir.join("train_batch.png"), &pictures::batch(&batch, names))?;
+                }
                 self.learn(&batch, schedule, optimiser, weights)?;
                 self.stand.batch += 1;
                 let losses = self.stand.losses.map(|sum| sum / self.stand.batch as f64);
@@ -331,9 +337,11 @@ impl<'a> Run<'a> {
         let detector = Detector::new(&weights, runtime)?;
         let mut judged = Judged::new(self.network.plan.segments());
         let looked = judging(options.imgsz);
+        let mut first = None;
         for from in (0..shelf.len()).step_by(options.batch) {
             let to = (from + options.batch).min(shelf.len());
-            judge_some(&mut judged, &detector, shelf, from..to, &looked, options)?;
+            let (pictures, found) = judge_some(&mut judged, &detector, shelf, from..to, &looked, options)?;
+            first.get_or_insert_with(|| pictures::found(&pictures, &found));
             tell(&Told::Judged(to, shelf.len()));
         }
         let figures = judged.figures();
@@ -364,10 +372,15 @@ impl<'a> Run<'a> {
         };
         if better {
             kept("best")?;
+            pictures::figures(self.request.dir, &row.figures, &judged, &self.request.data.names)?;
+            if let Some(sheet) = &first {
+                pictures::save(&self.request.dir.join("val_found.png"), sheet)?;
+            }
         }
         kept("last")?;
         results::write(&self.files.results, self.network.plan.segments(), &self.stand.rows)?;
         self.keep(optimiser)?;
+        pictures::results(self.request.dir, self.network.plan.segments(), &self.stand.rows)?;
         tell(&Told::Epoch(Box::new(row)));
         Ok(())
     }
@@ -380,13 +393,14 @@ fn judge_some(
     places: std::ops::Range<usize>,
     looked: &DetectOptions,
     options: &Options,
-) -> Result<(), TrainError> {
+) -> Result<(Vec<Labelled>, Vec<Vec<Detection>>), TrainError> {
     let labelled = |place| {
         let scene = shelf.scene(place)?;
         Ok(Labelled { pixels: scene.pixels, objects: scene.objects })
     };
     let pictures: Vec<Labelled> = places.map(labelled).collect::<Result<_, TrainError>>()?;
-    judged.add(detector, &pictures, looked, Some(&options.gains())).map(drop)
+    let found = judged.add(detector, &pictures, looked, Some(&options.gains()))?;
+    Ok((pictures, found))
 }
 
 /// How good an epoch is.

@@ -1,0 +1,263 @@
+//! Pictures of figures: curves, what a run gave, which class was taken for which.
+
+use image::RgbImage;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+
+use super::metrics::confusion::Confusion;
+use super::metrics::ultralytics::Scores;
+
+/// Colours far apart (Okabe and Ito, 2008: also for colour-blind eyes).
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(90, 90, 90),
+];
+/// More classes than this are drawn thin and without names.
+const NAMED: usize = 20;
+/// More classes than this get no numbers in their cells.
+const NUMBERED: usize = 30;
+
+/// Why a plot was not drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("a plot could not be drawn: {0}")]
+pub struct PlotError(String);
+
+type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
+
+/// A curve with its name.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    /// What it is called.
+    pub name: String,
+    /// Its points.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Draws on a white picture of `width` by `height` pixels.
+fn drawn(
+    width: u32,
+    height: u32,
+    draw: impl FnOnce(&Area) -> Result<(), Box<dyn std::error::Error>>,
+) -> Result<RgbImage, PlotError> {
+    // Registering it again changes nothing. The letters are embedded: a machine without fonts draws the same.
+    register_font("sans-serif", FontStyle::Normal, dejavu::sans::regular())
+        .map_err(|_| PlotError("the letters cannot be read".into()))?;
+    let mut bytes = vec![255; (width * height * 3) as usize];
+    {
+        let area = BitMapBackend::with_buffer(&mut bytes, (width, height)).into_drawing_area();
+        draw(&area).and_then(|()| area.present().map_err(Into::into)).map_err(|error| PlotError(error.to_string()))?;
+    }
+    RgbImage::from_raw(width, height, bytes).ok_or_else(|| PlotError("its size does not fit".into()))
+}
+
+/// One chart on an area.
+fn chart(
+    area: &Area,
+    title: &str,
+    (across, up): (&str, &str),
+    series: &[Series],
+    top: Option<f64>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let finite = |of: fn(&(f64, f64)) -> f64| {
+        series.iter().flat_map(|one| &one.points).map(of).filter(|value| value.is_finite()).collect::<Vec<f64>>()
+    };
+    let (xs, ys) = (finite(|point| point.0), finite(|point| point.1));
+    let span = |values: &[f64]| {
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if low > high {
+            (0.0, 1.0)
+        } else if high - low < 1e-12 {
+            (low - 0.5, high + 0.5)
+        } else {
+            (low, high)
+        }
+    };
+    let (left, right) = span(&xs);
+    let (low, high) = match top {
+        Some(top) => (0.0, top),
+        None => {
+            let (low, high) = span(&ys);
+            let margin = (high - low) * 0.05;
+            (low - margin, high + margin)
+        }
+    };
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 18))
+        .margin(8)
+        .x_label_area_size(34)
+        .y_label_area_size(52)
+        .build_cartesian_2d(left..right, low..high)?;
+    chart.configure_mesh().light_line_style(WHITE).x_desc(across).y_desc(up).label_style(("sans-serif", 12)).draw()?;
+    let named = series.len() > 1 && series.len() <= NAMED;
+    for (number, one) in series.iter().enumerate() {
+        // The last of many is the mean: thick, in black.
+        let mean = series.len() > 1 && number + 1 == series.len() && top.is_some();
+        let colour = if mean { BLACK } else { COLOURS[number % COLOURS.len()] };
+        let width = if mean { 3 } else { 1 + u32::from(series.len() <= 3) };
+        let points = one.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
+        let drawn = chart.draw_series(LineSeries::new(points, colour.stroke_width(width)))?;
+        if named || (mean && series.len() > 1) {
+            drawn
+                .label(crate::domain::display_safe(&one.name))
+                .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(width)));
+        }
+    }
+    if series.len() > 1 {
+        let mut style = chart.configure_series_labels();
+        style.position(SeriesLabelPosition::UpperRight).label_font(("sans-serif", 12));
+        style.background_style(WHITE.mix(0.8)).border_style(RGBColor(200, 200, 200)).draw()?;
+    }
+    Ok(())
+}
+
+/// One chart as a picture.
+///
+/// # Errors
+/// It cannot be drawn.
+pub fn curves(title: &str, axes: (&str, &str), series: &[Series]) -> Result<RgbImage, PlotError> {
+    drawn(900, 640, |area| chart(area, title, axes, series, Some(1.0)))
+}
+
+/// What a run gave: a small chart a column of `results.csv`, by epoch.
+///
+/// # Errors
+/// It cannot be drawn.
+pub fn results(columns: &[String], rows: &[Vec<f64>]) -> Result<RgbImage, PlotError> {
+    let shown: Vec<usize> = (0..columns.len())
+        .filter(|place| columns[*place].contains('/') && !columns[*place].starts_with("lr/"))
+        .collect();
+    let across = shown.len().div_ceil(3).max(1);
+    let down = shown.len().div_ceil(across).max(1);
+    drawn(320 * across as u32, 260 * down as u32, |area| {
+        for (place, part) in shown.iter().zip(area.split_evenly((down, across))) {
+            let points = rows.iter().filter_map(|row| Some((*row.first()?, *row.get(*place)?))).collect();
+            chart(&part, &columns[*place], ("epoch", ""), &[Series { name: String::new(), points }], None)?;
+        }
+        Ok(())
+    })
+}
+
+/// The four curves of a detector, each with its file's name: precision by recall, and F1, precision and recall by confidence.
+///
+/// # Errors
+/// One cannot be drawn.
+pub fn detector(scores: &Scores, names: &[String], what: &str) -> Result<Vec<(String, RgbImage)>, PlotError> {
+    let of = |curves: &[Vec<f64>]| -> Vec<Series> {
+        let count = curves.first().map_or(0, Vec::len).max(2);
+        let point = |(n, value): (usize, &f64)| (n as f64 / (count - 1) as f64, *value);
+        let mut all: Vec<Series> = scores
+            .curves
+            .classes
+            .iter()
+            .zip(curves)
+            .map(|(class, curve)| Series {
+                name: names.get(*class as usize).cloned().unwrap_or_default(),
+                points: curve.iter().enumerate().map(point).collect(),
+            })
+            .collect();
+        if all.len() > 1 {
+            let mean = |n: usize| curves.iter().map(|curve| curve[n]).sum::<f64>() / curves.len() as f64;
+            let points = (0..count).map(|n| (n as f64 / (count - 1) as f64, mean(n))).collect();
+            all.push(Series { name: "mean of the classes".into(), points });
+        }
+        all
+    };
+    let curve = &scores.curves;
+    let charts = [
+        ("PR", "precision by recall, at an overlap of 0.50", ("recall", "precision"), &curve.precision_by_recall),
+        ("F1", "F1 by confidence", ("confidence", "F1"), &curve.f1),
+        ("P", "precision by confidence", ("confidence", "precision"), &curve.precision),
+        ("R", "recall by confidence", ("confidence", "recall"), &curve.recall),
+    ];
+    let picture = |(file, title, axes, values): (&str, &str, (&str, &str), &Vec<Vec<f64>>)| {
+        Ok((format!("{what}{file}_curve.png"), curves(&format!("{what}: {title}"), axes, &of(values))?))
+    };
+    charts.into_iter().map(picture).collect()
+}
+
+/// Which class was taken for which; each column (what is there) in shares.
+///
+/// # Errors
+/// It cannot be drawn.
+pub fn confusion(confusion: &Confusion, names: &[String]) -> Result<RgbImage, PlotError> {
+    let count = confusion.classes() + 1;
+    let side = (900 / count as u32).clamp(12, 90);
+    let (left, below) = (150, 150);
+    let (width, height) = (left + side * count as u32 + 20, 40 + side * count as u32 + below);
+    let name = |class: usize| -> String {
+        let all = names.get(class).map_or("background", String::as_str);
+        crate::domain::display_safe(&all.chars().take(18).collect::<String>())
+    };
+    drawn(width, height, |area| {
+        let small = ("sans-serif", side.clamp(9, 14)).into_font();
+        area.draw(&Text::new(
+            "found (rows) for what is there (columns), shares",
+            (left as i32, 12),
+            ("sans-serif", 16),
+        ))?;
+        for there in 0..count {
+            let all: u64 = (0..count).map(|found| confusion.count(found, there)).sum();
+            let x = (left + side * there as u32) as i32;
+            for found in 0..count {
+                let y = (40 + side * found as u32) as i32;
+                let hits = confusion.count(found, there);
+                let share = hits as f64 / all.max(1) as f64;
+                let shade = |full: u8| (255.0 - share * f64::from(255 - full)) as u8;
+                let cell = [(x, y), (x + side as i32, y + side as i32)];
+                area.draw(&Rectangle::new(cell, RGBColor(shade(0), shade(90), shade(160)).filled()))?;
+                area.draw(&Rectangle::new(cell, RGBColor(220, 220, 220)))?;
+                if count <= NUMBERED && hits > 0 {
+                    let ink = if share > 0.5 { WHITE } else { BLACK };
+                    let text = format!("{share:.2}");
+                    let style = small.color(&ink);
+                    area.draw(&Text::new(text, (x + side as i32 / 2 - 12, y + side as i32 / 2 - 6), style))?;
+                }
+            }
+            let standing = small.transform(FontTransform::Rotate90);
+            area.draw(&Text::new(name(there), (x + side as i32 / 2 + 6, 46 + (side * count as u32) as i32), standing))?;
+            let y = (40 + side * there as u32 + side / 2) as i32 - 6;
+            area.draw(&Text::new(name(there), (8, y), small.clone()))?;
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+    use super::*;
+
+    fn is_drawn(picture: &RgbImage) -> bool {
+        picture.pixels().filter(|pixel| pixel.0 != [255; 3]).count() > 500
+    }
+
+    #[test]
+    fn every_plot_shows_something_whatever_it_is_given() {
+        let line = |name: &str, values: &[f64]| Series {
+            name: name.into(),
+            points: values.iter().enumerate().map(|(n, value)| (n as f64, *value)).collect(),
+        };
+        assert!(is_drawn(&curves("empty", ("x", "y"), &[]).unwrap()));
+        assert!(is_drawn(&curves("flat", ("x", "y"), &[line("a", &[0.5, 0.5]), line("b", &[f64::NAN, 0.2])]).unwrap()));
+        let many: Vec<Series> = (0..80).map(|n| line(&n.to_string(), &[0.1, 0.9])).collect();
+        assert!(is_drawn(&curves("many", ("x", "y"), &many).unwrap()));
+        let columns = crate::learn::train::results::columns(true);
+        let row = |n: usize| (0..columns.len()).map(|c| (n * c) as f64 / 7.0).collect();
+        assert!(is_drawn(&results(&columns, &[row(1), row(2), row(3)]).unwrap()));
+        assert!(is_drawn(&results(&columns, &[]).unwrap()));
+        let mut confused = Confusion::new(3);
+        confused.add(0, 0);
+        confused.add(1, 0);
+        confused.add(3, 2);
+        let names = ["a", "a\u{202e}b", "a very long name of a class indeed"].map(str::to_owned);
+        assert!(is_drawn(&confusion(&confused, &names).unwrap()));
+        assert!(is_drawn(&confusion(&Confusion::new(100), &[]).unwrap()));
+    }
+}
