@@ -154,9 +154,10 @@ impl Engine {
         );
         match made {
             Ok(true) => {
-                self.meters.progress(job, snapshot.len() as u64);
                 lock(&self.indexing).remove(&fingerprint);
-                self.open_index(fingerprint, &path).map(|_| ())
+                let opened = self.open_index(fingerprint, &path);
+                self.meters.progress(job, snapshot.len() as u64);
+                opened.map(|_| ())
             }
             Ok(false) => Ok(()),
             Err(error) => {

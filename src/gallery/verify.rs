@@ -39,8 +39,8 @@ impl Gallery {
             (rows, enrolled, damaged_unused, torn_bytes) =
                 (rows + read, enrolled + sound, damaged_unused + unused, torn_bytes + torn);
             let path = self.segment_path(number);
-            // One that holds nothing of use is nobody's loss.
-            if let Some(how) = lost.get(&number).filter(|_| sound > 0 || !wrong.is_empty()) {
+            // One that holds nothing of use is nobody's loss; what is known as damaged may have been in it.
+            if let Some(how) = lost.get(&number).filter(|_| sound > 0 || !wrong.is_empty() || !known.is_empty()) {
                 problems.push(format!("{}: {how} while it was in use", path.display()));
             }
             for (sighting, (row, detail)) in wrong {

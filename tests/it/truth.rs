@@ -37,8 +37,10 @@ fn start(dir: &Path) -> Rooms {
     }
     let mut gallery = Gallery::open(&dir.join("gallery"), gallery::Options::default()).unwrap();
     let admit = |sighting: Option<_>| {
-        let (id, s): (SightingId, SightingRecord) = sighting.unwrap();
-        gallery.admit(id, s.label, s.fingerprint, &s.vectors).unwrap();
+        if let Some((id, s)) = sighting {
+            let s: SightingRecord = s;
+            gallery.admit(id, s.label, s.fingerprint, &s.vectors).unwrap();
+        }
         ControlFlow::Continue(())
     };
     store.for_each_sighting(admit).unwrap();
