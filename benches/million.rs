@@ -179,7 +179,7 @@ impl Screen {
     fn settle(&mut self, began: Instant, quiet: Duration) -> (Duration, usize) {
         let (mut last, mut bytes, mut buffer) = (Duration::ZERO, 0, vec![0; 1 << 16]);
         let fd = self.master.as_raw_fd().expect("a descriptor");
-        let wait = Timespec { tv_sec: 0, tv_nsec: quiet.as_nanos() as i64 };
+        let wait = Timespec { tv_sec: quiet.as_secs() as i64, tv_nsec: i64::from(quiet.subsec_nanos()) };
         loop {
             // SAFETY: the master lives as long as this screen.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };

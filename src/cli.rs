@@ -8,6 +8,7 @@ mod database;
 mod dataset;
 mod demo;
 mod doctor;
+mod evaluate;
 mod gallery;
 mod identify;
 mod init;
@@ -21,6 +22,7 @@ mod save;
 mod see;
 mod serve;
 mod session;
+mod train;
 
 pub use arguments::Arguments;
 use arguments::Command;
@@ -137,6 +139,8 @@ pub fn run(arguments: Arguments) -> Ended {
         Command::Db(db) => database::run(&mut out, &workspace, &db),
         Command::Model(model) => models::run(&mut out, &workspace, &model),
         Command::Dataset(dataset) => dataset::run(&mut out, &workspace, &dataset),
+        Command::Train(train) => train::run(&mut out, &workspace, &train),
+        Command::Evaluate(evaluate) => evaluate::run(&mut out, &workspace, &evaluate),
         Command::Doctor => doctor::run(&mut out, &workspace),
     }
 }

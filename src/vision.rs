@@ -6,6 +6,7 @@
 mod error;
 
 // Where networks run, and how precisely.
+mod attention;
 pub mod compare;
 pub mod device;
 mod memory;

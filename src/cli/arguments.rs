@@ -58,8 +58,52 @@ pub(super) enum Command {
     /// Sets of pictures with labels: read, check, divide and convert them.
     #[command(subcommand)]
     Dataset(Dataset),
+    /// Trains a detector on a set of pictures with labels.
+    Train(Train),
+    /// Judges a detector by a set of pictures with labels.
+    Evaluate(Evaluate),
     /// Checks the machine and the workspace; names each problem with its remedy.
     Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Train {
+    /// A data.yaml, a COCO .json, or a folder.
+    #[arg(required_unless_present = "resume", conflicts_with = "resume")]
+    pub(super) data: Option<PathBuf>,
+    /// Settings, with Ultralytics' names: epochs=50 batch=16 imgsz=320 lr0=0.01 mosaic=0 …
+    #[arg(value_name = "KEY=VALUE")]
+    pub(super) options: Vec<String>,
+    /// The weights to begin with, or an architecture to begin from nothing: yolov8n-seg, yolov8s, …
+    #[arg(long, value_name = "W", default_value = "yolov8n-seg")]
+    pub(super) model: String,
+    /// The folder in which the run gets its own.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(super) runs: PathBuf,
+    /// The run's name; without it train, train-2, …
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Goes on with a run that was stopped: its folder.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["name", "model"])]
+    pub(super) resume: Option<PathBuf>,
+    /// Learns although labels were left out or mended while reading.
+    #[arg(long)]
+    pub(super) despite_problems: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Evaluate {
+    /// A data.yaml, a COCO .json, or a folder.
+    pub(super) data: PathBuf,
+    /// The weights; without it, the workspace's detector.
+    #[arg(long, value_name = "W")]
+    pub(super) model: Option<PathBuf>,
+    /// Which part of the set.
+    #[arg(long, default_value = "val", value_parser = ["train", "val", "test"])]
+    pub(super) split: String,
+    /// The longer side of the network's input.
+    #[arg(long, default_value_t = 640)]
+    pub(super) imgsz: u32,
 }
 
 #[derive(Debug, Args)]

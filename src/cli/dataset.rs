@@ -40,10 +40,7 @@ impl From<DatasetError> for CliError {
 }
 
 pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
-    let config = Config::load(workspace)?;
-    // What is learnt from need not look good, but it must be whole.
-    let limits = Limits::from(&config.intake).released();
-    let reader = Reader { limits, most: config.intake.max_file_bytes };
+    let reader = Reader::of(&Config::load(workspace)?);
     match command {
         Command::Import(copy) => {
             let set = dataset::read(&copy.set)?;
@@ -67,13 +64,18 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
 }
 
 /// Reads pictures within the bounds of the config.
-struct Reader {
+pub(super) struct Reader {
     limits: Limits,
     most: u64,
 }
 
 impl Reader {
-    fn read(&self, path: &Path) -> Result<(Vec<u8>, Clean), String> {
+    pub(super) fn of(config: &Config) -> Self {
+        // What is learnt from need not look good, but it must be whole.
+        Self { limits: Limits::from(&config.intake).released(), most: config.intake.max_file_bytes }
+    }
+
+    pub(super) fn read(&self, path: &Path) -> Result<(Vec<u8>, Clean), String> {
         let bytes = pictures::read(path, self.most)?;
         let clean = clean(&bytes, &self.limits).map_err(|reject| reject.to_string())?;
         Ok((bytes, clean))

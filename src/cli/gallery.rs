@@ -102,8 +102,8 @@ fn search(out: &mut Out, session: &Session, image: &Path) -> Ended {
     if let Err(error) = std::fs::metadata(image) {
         return Err(CliError::NotFound(named(&error)));
     }
-    let bytes = pictures::read(image, session.config.intake.max_file_bytes)
-        .map_err(|error| CliError::Usage(named(&error)))?;
+    let bytes =
+        pictures::read(image, session.config.intake.max_file_bytes).map_err(|error| CliError::Usage(named(&error)))?;
     let identified: Identified = session.ask(session.client.post_bytes("/v1/identify", bytes))?;
     let mut none = true;
     for (index, answer) in identified.answers.iter().enumerate() {

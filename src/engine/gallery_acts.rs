@@ -143,7 +143,8 @@ impl Engine {
             let said = format!("{} is there already and is not written over; name another file", intent.act.path);
             return Err(EngineError::Refused(said));
         }
-        let exported = self.read_gallery()?.export(intent.act.path.as_path(), fingerprint).map_err(|e| self.refused(e))?;
+        let exported =
+            self.read_gallery()?.export(intent.act.path.as_path(), fingerprint).map_err(|e| self.refused(e))?;
         Ok(Changed { sightings: exported.sightings as u64 })
     }
 

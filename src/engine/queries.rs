@@ -253,7 +253,13 @@ impl Engine {
             Ok(gallery) => gallery,
             Err(reading) => {
                 let sightings = reading.done;
-                return Ok(GalleryStats { labels, sightings, in_use, reading: Some(reading), ..GalleryStats::default() });
+                return Ok(GalleryStats {
+                    labels,
+                    sightings,
+                    in_use,
+                    reading: Some(reading),
+                    ..GalleryStats::default()
+                });
             }
         };
         let (stats, indexes, index_health) = (gallery.stats(), self.index_rows(&gallery), self.index_health(&gallery));

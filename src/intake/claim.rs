@@ -356,7 +356,8 @@ impl Claims {
     fn pending_claim(&self, item: ItemId, data: PathBuf) -> Result<Claim, ClaimError> {
         // Nothing else was ever claimed: whoever put it there is to take it away.
         files::check(&data).map_err(failed("cannot take up", &data))?;
-        let sidecar = files::read(&self.sidecar(&item)).ok().and_then(|text| serde_json::from_slice::<Sidecar>(&text).ok());
+        let sidecar =
+            files::read(&self.sidecar(&item)).ok().and_then(|text| serde_json::from_slice::<Sidecar>(&text).ok());
         if let Some(sidecar) = sidecar {
             if let Some(origin) = sidecar.copied_from {
                 Self::drop_origin(sidecar.facts.path.as_path(), origin)?;

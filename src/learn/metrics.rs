@@ -17,4 +17,4 @@ pub mod semantic;
 pub mod shape;
 pub mod ultralytics;
 
-pub use shape::{Found, Picture, Shape, Truth};
+pub use shape::{Found, Picture, Runs, Shape, Truth};

@@ -27,7 +27,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 pub use error::{CheckpointError, Fault};
-pub use import::{Card, Listed, UNKNOWN_LICENCE, beside, card, import, list, record, save};
+pub use import::{Card, Listed, UNKNOWN_LICENCE, beside, card, import, keep, list, record, save};
 pub use recognise::{ModelInfo, Task};
 pub use tensors::to_tensor;
 pub use weights::{Dtype, TensorData, Weights};
@@ -87,6 +87,14 @@ pub fn parse(bytes: &[u8]) -> Result<Weights, Fault> {
     } else {
         Err(Fault::Unsupported("it is neither a .safetensors file nor a .pt or .pth file of PyTorch".into()))
     }
+}
+
+/// Weights as the bytes of a `.safetensors` file.
+///
+/// # Errors
+/// When a tensor does not have the numbers its shape says.
+pub fn to_bytes(weights: &Weights) -> Result<Vec<u8>, Fault> {
+    safe::write(weights)
 }
 
 /// A whole file in memory. Not mapped: a file that shrinks while mapped would kill the process.

@@ -77,6 +77,13 @@ impl Letterbox {
     }
 }
 
+/// A picture with its longer side brought to `size` pixels, smoothly, as the detector's input is.
+#[must_use]
+pub fn scaled(picture: &RgbImage, size: u32) -> RgbImage {
+    let fitted = Letterbox::fit(picture.width(), picture.height(), size);
+    resize::bilinear(picture, fitted.resized.0, fitted.resized.1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -87,7 +87,7 @@ pub fn import(
     let origin = checkpoint.weights.meta.get("origin").cloned();
     let origin = origin.unwrap_or_else(|| format!("imported from {file} (sha256 {})", checkpoint.info.sha256));
     checkpoint.weights.meta.insert("origin".into(), origin);
-    write(&checkpoint.weights, models_dir, name, over)
+    write(&checkpoint.weights, models_dir, name, if over { Over::SetAside } else { Over::Refuse }, None)
 }
 
 /// Writes weights as a model of the folder, with its card. Licence and origin are those in `meta`.
@@ -95,10 +95,33 @@ pub fn import(
 /// # Errors
 /// As [`import`].
 pub fn save(weights: &Weights, models_dir: &Path, name: &str) -> Result<Card, CheckpointError> {
-    write(weights, models_dir, name, false)
+    write(weights, models_dir, name, Over::Refuse, None)
 }
 
-fn write(weights: &Weights, models_dir: &Path, name: &str, over: bool) -> Result<Card, CheckpointError> {
+/// Writes weights in place of those that lie there under the name, with what was measured on them: what a training run
+/// does with its own files.
+///
+/// # Errors
+/// As [`import`].
+pub fn keep(weights: &Weights, dir: &Path, name: &str, metrics: Value) -> Result<Card, CheckpointError> {
+    write(weights, dir, name, Over::Replace, Some(metrics))
+}
+
+/// What becomes of other weights that lie under the name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Refuse,
+    SetAside,
+    Replace,
+}
+
+fn write(
+    weights: &Weights,
+    models_dir: &Path,
+    name: &str,
+    over: Over,
+    metrics: Option<Value>,
+) -> Result<Card, CheckpointError> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.bytes().all(plain) {
         return Err(CheckpointError::Name(crate::domain::display_safe(name)));
@@ -107,8 +130,11 @@ fn write(weights: &Weights, models_dir: &Path, name: &str, over: bool) -> Result
     let bytes = safe::write(weights).map_err(|fault| fault.at(&path))?;
     let sha256 = ImageId(Sha256::digest(&bytes).into());
     let info = super::recognise(weights, bytes.len() as u64, sha256).map_err(|fault| fault.at(&path))?;
-    if path.exists() && !super::read(&path).is_ok_and(|there| there.info.fingerprint == info.fingerprint) {
-        if !over {
+    if over != Over::Replace
+        && path.exists()
+        && !super::read(&path).is_ok_and(|there| there.info.fingerprint == info.fingerprint)
+    {
+        if over == Over::Refuse {
             return Err(CheckpointError::Taken { name: name.to_owned(), folder: models_dir.to_owned() });
         }
         set_aside(models_dir, name)?;
@@ -127,7 +153,7 @@ fn write(weights: &Weights, models_dir: &Path, name: &str, over: bool) -> Result
         dtype: info.dtype,
         origin: weights.meta.get("origin").cloned().unwrap_or_else(|| "unknown".into()),
         licence: info.licence.unwrap_or_else(|| UNKNOWN_LICENCE.into()),
-        metrics: Value::Object(serde_json::Map::new()),
+        metrics: metrics.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
     };
     let card_path = models_dir.join(format!("{name}.card.json"));
     let failed = |source: std::io::Error| CheckpointError::Write { path: card_path.clone(), source };

@@ -133,6 +133,18 @@ impl Weights {
         }
     }
 
+    /// The same in fp16: half the bytes, and what the published weights have.
+    #[must_use]
+    pub fn halved(&self) -> Self {
+        let mut halved = self.clone();
+        for tensor in halved.tensors.values_mut().filter(|tensor| tensor.dtype == Dtype::F32) {
+            let short = |bytes: &[u8; 4]| half::f16::from_f32(f32::from_le_bytes(*bytes)).to_le_bytes();
+            tensor.bytes = tensor.bytes.as_chunks::<4>().0.iter().flat_map(short).collect();
+            tensor.dtype = Dtype::F16;
+        }
+        halved
+    }
+
     /// A tensor by name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&TensorData> {

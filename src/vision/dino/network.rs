@@ -6,6 +6,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::plan::{HEAD, PATCH, Plan};
 use crate::vision::VisionError;
+use crate::vision::attention::{self, Part};
 use crate::vision::checkpoint::{Fault, Weights, to_tensor};
 use crate::vision::device::Runtime;
 use crate::vision::memory::keep_blocks;
@@ -219,16 +220,19 @@ impl Norm {
 impl Block {
     fn run(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let seen = self.norms[0].run(x)?;
+        let width = x.size3()?.2;
         let (x, seen) = match &self.asks {
             Asks::All(layer) => {
-                let [q, k, v] = heads(&layer.run(&seen, Then::Nothing)?)?;
-                (x.shallow_clone(), attend(&q, &k, &v)?)
+                let all = layer.run(&seen, Then::Nothing)?;
+                let part = |from| Part { of: &all, from };
+                (x.shallow_clone(), attend(&part(0), &part(width), &part(2 * width), width)?)
             }
             Asks::Class { query, answers } => {
                 let class = |x: &Tensor| x.f_narrow(1, 0, 1)?.f_contiguous();
-                let [q] = heads(&query.run(&class(&seen)?, Then::Nothing)?)?;
-                let [k, v] = heads(&answers.run(&seen, Then::Nothing)?)?;
-                (class(x)?, attend(&q, &k, &v)?)
+                let asked = query.run(&class(&seen)?, Then::Nothing)?;
+                let answers = answers.run(&seen, Then::Nothing)?;
+                let part = |from| Part { of: &answers, from };
+                (class(x)?, attend(&Part { of: &asked, from: 0 }, &part(0), &part(width), width)?)
             }
         };
         let x = self.proj.run_plus(&seen, &x)?;
@@ -245,20 +249,23 @@ impl Block {
     }
 }
 
-/// A layer's values `[batch, tokens, N * width]` as `N` times `[batch, heads, tokens, HEAD]`.
-fn heads<const N: usize>(values: &Tensor) -> Result<[Tensor; N], TchError> {
-    let (batch, tokens, width) = values.size3()?;
-    let (head, parts) = (HEAD as i64, N as i64);
-    let apart = values.f_reshape([batch, tokens, parts, width / parts / head, head])?.f_permute([2, 0, 3, 1, 4])?;
-    let all: Vec<Tensor> = (0..parts).map(|part| apart.f_get(part)).collect::<Result<_, _>>()?;
-    all.try_into().map_err(|_| TchError::Kind("a layer of another width".into()))
-}
-
-/// What each query sees: `[batch, queries, width]`. libtorch's softmax counts in fp32 at every precision.
-fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor, TchError> {
-    let (batch, heads, queries, head) = q.size4()?;
-    let seen = Tensor::f_scaled_dot_product_attention::<Tensor>(q, k, v, None, 0.0, false, None, false)?;
-    seen.f_transpose(1, 2)?.f_reshape([batch, queries, heads * head])
+/// What each query sees, `[batch, queries, width]`: queries, keys and values are so many columns of layers
+/// `[batch, tokens, ...]`, from these columns on.
+fn attend(queries: &Part, keys: &Part, values: &Part, width: i64) -> Result<Tensor, TchError> {
+    let head = HEAD as i64;
+    let heads = width / head;
+    if attention::serves(queries.of) {
+        return attention::attend(queries, keys, values, heads);
+    }
+    let apart = |part: &Part| -> Result<Tensor, TchError> {
+        let (batch, tokens, _) = part.of.size3()?;
+        part.of.f_narrow(2, part.from, width)?.f_reshape([batch, tokens, heads, head])?.f_transpose(1, 2)
+    };
+    let (q, k, v) = (apart(queries)?, apart(keys)?, apart(values)?);
+    let (batch, _, queries, _) = q.size4()?;
+    // libtorch's softmax counts in fp32 at every precision.
+    let seen = Tensor::f_scaled_dot_product_attention::<Tensor>(&q, &k, &v, None, 0.0, false, None, false)?;
+    seen.f_transpose(1, 2)?.f_reshape([batch, queries, width])
 }
 
 struct Loader<'a> {

@@ -53,6 +53,15 @@ impl DetectOptions {
     }
 }
 
+/// Pictures of one letterboxed shape, and what the network says about them.
+#[derive(Debug)]
+pub struct Group {
+    /// What it says.
+    pub heads: Heads,
+    /// Each picture's place in the list asked about, and how it lies in the input.
+    pub members: Vec<(usize, Letterbox)>,
+}
+
 /// A YOLOv8 detector with its weights.
 #[derive(Debug)]
 pub struct Detector {
@@ -107,8 +116,21 @@ impl Detector {
     /// # Errors
     /// When an option is out of range, a picture has no pixels, or libtorch fails.
     pub fn detect(&self, pictures: &[&RgbImage], options: &DetectOptions) -> Result<Vec<Vec<Detection>>, VisionError> {
+        let mut all = vec![Vec::new(); pictures.len()];
+        for group in self.run(pictures, options)? {
+            for place in 0..group.members.len() {
+                all[group.members[place].0] = self.read(&group, place, options)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Runs the network: pictures of one letterboxed shape go through it together.
+    ///
+    /// # Errors
+    /// As [`Detector::detect`].
+    pub fn run(&self, pictures: &[&RgbImage], options: &DetectOptions) -> Result<Vec<Group>, VisionError> {
         let size = options.check()?;
-        // Pictures of one letterboxed shape go through the network together.
         let mut groups: BTreeMap<(u32, u32), Vec<(usize, Letterbox)>> = BTreeMap::new();
         for (index, picture) in pictures.iter().enumerate() {
             let (width, height) = picture.dimensions();
@@ -118,15 +140,12 @@ impl Detector {
             let fitted = Letterbox::fit(width, height, size);
             groups.entry((fitted.width, fitted.height)).or_default().push((index, fitted));
         }
-        let mut all = vec![Vec::new(); pictures.len()];
-        for group in groups.values() {
-            let inputs: Vec<RgbImage> = group.iter().map(|(index, fitted)| fitted.apply(pictures[*index])).collect();
+        let run = |members: Vec<(usize, Letterbox)>| {
+            let inputs: Vec<RgbImage> = members.iter().map(|(index, fitted)| fitted.apply(pictures[*index])).collect();
             let heads = tch::no_grad(|| self.network.forward(&self.input(&inputs)?).map_err(VisionError::from))?;
-            for (place, (index, fitted)) in group.iter().enumerate() {
-                all[*index] = self.read(&heads, place as i64, *fitted, options)?;
-            }
-        }
-        Ok(all)
+            Ok(Group { heads, members })
+        };
+        groups.into_values().map(run).collect()
     }
 
     /// Pictures of one size as the network's input: `[batch, 3, height, width]`, RGB from 0 to 255.
@@ -145,13 +164,12 @@ impl Detector {
         Ok(bytes.f_to_device(runtime.device)?.f_to_kind(runtime.kind)?.f_permute([0, 3, 1, 2])?)
     }
 
-    fn read(
-        &self,
-        heads: &Heads,
-        place: i64,
-        fitted: Letterbox,
-        options: &DetectOptions,
-    ) -> Result<Vec<Detection>, VisionError> {
+    /// The objects of a group's picture, as [`Detector::detect`] gives them.
+    ///
+    /// # Errors
+    /// As [`Detector::detect`].
+    pub fn read(&self, group: &Group, place: usize, options: &DetectOptions) -> Result<Vec<Detection>, VisionError> {
+        let (heads, fitted, place) = (&group.heads, group.members[place].1, place as i64);
         let candidates = candidates(heads, place, fitted, options)?;
         let kept = suppress(candidates, options.iou, options.limit);
         let outlines = match (&heads.coefficients, &heads.prototypes) {

@@ -54,7 +54,7 @@ const SIZES: [(&str, [usize; 5], [usize; 2]); 5] = [
 
 /// The C2f blocks: layer, channels in and out (as places in `channels`; two places are concatenated), which repeats,
 /// and whether its bottlenecks add their input.
-pub(super) const BLOCKS: [(usize, &[usize], usize, usize, bool); 8] = [
+pub const BLOCKS: [(usize, &[usize], usize, usize, bool); 8] = [
     (2, &[1], 1, 0, true),
     (4, &[2], 2, 1, true),
     (6, &[3], 3, 1, true),

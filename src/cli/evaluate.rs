@@ -1,0 +1,114 @@
+//! The `evaluate` command.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::arguments::Evaluate as Command;
+use super::dataset::Reader;
+use super::output::Out;
+use super::{CliError, Ended, Outcome};
+use crate::config::Config;
+use crate::learn::augment::Marked;
+use crate::learn::dataset::{self, Item, Outline, Split};
+use crate::learn::evaluate::{Judged, Labelled, judging};
+use crate::learn::metrics::{coco, ultralytics};
+use crate::vision::{Detector, Precision, Runtime};
+
+/// Pictures that are judged at once.
+const TOGETHER: usize = 8;
+
+pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
+    let config = Config::load(workspace)?;
+    let data = dataset::read(&command.data)?;
+    let split = Split::ALL.into_iter().find(|split| split.name() == command.split).unwrap_or(Split::Val);
+    let items: Vec<&Item> = data.of(split).collect();
+    if items.is_empty() {
+        let (path, split) = (command.data.display(), split.name());
+        return Err(CliError::NotFound(format!(
+            "{path}: it has no pictures in `{split}`; choose another part (--split)"
+        )));
+    }
+    let path = command.model.clone().unwrap_or_else(|| config.models.detector.clone());
+    let runtime = Runtime::open(config.device.into(), Precision::Fp32, None).map_err(CliError::failed)?;
+    let detector = Detector::load(&workspace.join(path), runtime).map_err(CliError::failed)?;
+    let classes = detector.network().plan.classes as usize;
+    if classes != data.names.len() {
+        return Err(CliError::Usage(format!(
+            "the model has {classes} classes, {} has {}; judge it by a set of its own classes",
+            command.data.display(),
+            data.names.len()
+        )));
+    }
+    let reader = Reader::of(&config);
+    let mut judged = Judged::new(detector.network().plan.segments() && data.kind == dataset::Kind::Segment);
+    let looked = judging(command.imgsz);
+    for some in items.chunks(TOGETHER) {
+        let pictures: Vec<Labelled> = some.iter().map(|item| labelled(&reader, item)).collect::<Result<_, _>>()?;
+        judged.add(&detector, &pictures, &looked, None)?;
+    }
+    let figures = judged.figures();
+    let coco_boxes = coco::score(&judged.boxes);
+    let coco_masks = judged.masks.as_deref().map(coco::score);
+    if out.json {
+        out.value(&json!({
+            "pictures": items.len(), "split": split, "classes": data.names,
+            "ultralytics": { "boxes": scores(&figures.boxes), "masks": figures.masks.as_ref().map(scores) },
+            "coco": { "boxes": coco_boxes, "masks": coco_masks },
+        }))?;
+        return Ok(Outcome::Done);
+    }
+    for (what, scores, by_coco) in
+        [("boxes", Some(&figures.boxes), Some(&coco_boxes)), ("masks", figures.masks.as_ref(), coco_masks.as_ref())]
+    {
+        let (Some(scores), Some(by_coco)) = (scores, by_coco) else { continue };
+        out.line(format!("{what}, {} pictures of `{}`", items.len(), split.name()))?;
+        out.line("  class                          objects       P       R      F1   mAP50 mAP50-95")?;
+        let line = |name: &str, count: usize, figures: [f64; 5]| {
+            let figures: Vec<String> = figures.iter().map(|figure| format!("{figure:7.4}")).collect();
+            format!("  {name:<28} {count:>9} {}", figures.join(" "))
+        };
+        let all = scores.classes.iter().map(|class| class.truths).sum();
+        out.line(line("all", all, [scores.precision, scores.recall, scores.f1, scores.map50, scores.map50_95]))?;
+        for class in &scores.classes {
+            let name = data.names.get(class.class as usize).map_or("", String::as_str);
+            out.line(line(name, class.truths, [class.precision, class.recall, class.f1, class.ap50, class.ap]))?;
+        }
+        let of = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+        out.line(format!(
+            "  by pycocotools' protocol: AP {} AP50 {} AP75 {}",
+            of(by_coco.ap),
+            of(by_coco.ap50),
+            of(by_coco.ap75)
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn scores(scores: &ultralytics::Scores) -> serde_json::Value {
+    json!({
+        "precision": scores.precision, "recall": scores.recall, "f1": scores.f1, "confidence": scores.confidence,
+        "map50": scores.map50, "map75": scores.map75, "map50_95": scores.map50_95, "classes": scores.classes,
+    })
+}
+
+/// A picture with its labels in its own pixels.
+fn labelled(reader: &Reader, item: &Item) -> Result<Labelled, CliError> {
+    let (_, clean) = reader.read(&item.image).map_err(|why| {
+        CliError::Failed(format!("{}: {why}; mend it or take it out of the set", item.image.display()))
+    })?;
+    let (width, height) = (clean.image.width() as f32, clean.image.height() as f32);
+    let mark = |object: &dataset::Object| {
+        let (shares, outlined) = match object.outline.as_ref()? {
+            Outline::Polygon(points) => (points.clone(), true),
+            outline @ Outline::Box(_) => {
+                let [l, t, r, b] = outline.corners();
+                (vec![[l, t], [r, t], [r, b], [l, b]], false)
+            }
+        };
+        let corners = shares.iter().map(|[x, y]| [x * width, y * height]).collect();
+        Some(Marked { class: object.class, corners, outlined })
+    };
+    Ok(Labelled { objects: item.objects.iter().filter_map(mark).collect(), pixels: Arc::new(clean.image) })
+}

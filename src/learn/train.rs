@@ -1,0 +1,98 @@
+//! Training: YOLOv8 from pictures with labels, whether from nothing or from weights that are there.
+//!
+//! In reading order: what a run is told ([`options`]), the network as it learns, which anchors answer for what, what
+//! is to become small, how weights are changed, where batches come from, what is kept to go on from, and the run itself.
+
+pub mod assign;
+pub mod loader;
+pub mod loss;
+pub mod network;
+pub mod optimiser;
+pub mod options;
+pub mod results;
+pub mod run;
+pub mod schedule;
+pub mod start;
+pub mod state;
+
+use std::path::PathBuf;
+
+use tch::TchError;
+
+use crate::vision::VisionError;
+
+/// Why training stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting is out of range.
+    #[error("{0}")]
+    Setting(String),
+    /// The data cannot be learnt from.
+    #[error("{path}: {why}")]
+    Data {
+        /// The set.
+        path: PathBuf,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// A picture cannot be read.
+    #[error(
+        "{path} cannot be read: {why}; mend it or take it out of the set (`sightline dataset check` lists all such files)"
+    )]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A label's class is not the network's.
+    #[error(
+        "a label has class {class}, but there are {classes} classes, counted from 0; correct the label or the names in `data.yaml`"
+    )]
+    Class {
+        /// The label's class.
+        class: u32,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// Weights that do not fit.
+    #[error("{0}")]
+    Weights(String),
+    /// Numbers that are none.
+    #[error(
+        "the loss is not a finite number any more; the last good state is kept: go on from it with a lower learning rate (`lr0=…`)"
+    )]
+    NotFinite,
+    /// The disk.
+    #[error("cannot {what} {path}: {source}; what was kept before is untouched, and `--resume` goes on from it")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A run that cannot go on.
+    #[error("{path}: {why}")]
+    Resume {
+        /// The run.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// libtorch.
+    #[error("libtorch: {0}")]
+    Torch(#[from] TchError),
+    /// A network that answers.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
+}
+
+impl TrainError {
+    /// For `map_err`: the disk refused.
+    fn io(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a run goes on from, in one file that is there whole or not at all.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use super::TrainError;
+use super::network::{Network, copied, to_data};
+use super::optimiser::{Mean, Optimiser};
+use crate::files::{self, Unread};
+use crate::vision::checkpoint::{self, Weights, to_tensor};
+
+/// Under this name the numbers stand in the file.
+const KEY: &str = "training";
+/// A state of more bytes is none: it holds the weights three or four times over.
+const LARGEST: u64 = 16 << 30;
+
+/// Where a run stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stand {
+    /// The epoch it is in, from 0.
+    pub epoch: u64,
+    /// The epoch's batch that comes next, from 0.
+    pub batch: u64,
+    /// Batches of the whole run so far.
+    pub number: u64,
+    /// The batch of the last step.
+    pub stepped: i64,
+    /// Steps.
+    pub steps: u64,
+    /// How often the mean of the weights was moved.
+    pub updates: u64,
+    /// The epoch's losses so far, added up: boxes, masks, classes, distances.
+    pub losses: [f64; 4],
+    /// The best fitness so far.
+    pub best: Option<f64>,
+    /// The epoch it was in.
+    pub best_epoch: u64,
+    /// Seconds the run took so far.
+    pub seconds: f64,
+    /// The lines of `results.csv` so far.
+    pub rows: Vec<String>,
+}
+
+/// A run that goes on.
+#[derive(Debug)]
+pub struct Kept {
+    /// Where it stood.
+    pub stand: Stand,
+    /// Its weights.
+    pub weights: Weights,
+    /// The mean of its weights, by name.
+    pub mean: BTreeMap<String, Tensor>,
+    /// The optimiser's tensors and gathered gradients, by name.
+    pub optimiser: BTreeMap<String, Tensor>,
+}
+
+/// Writes a run's state in place of an earlier one.
+///
+/// # Errors
+/// The disk refuses (an earlier state stays as it was), or libtorch fails.
+pub fn save(
+    path: &Path,
+    stand: &Stand,
+    network: &Network,
+    mean: &Mean,
+    optimiser: &Optimiser,
+) -> Result<(), TrainError> {
+    let mut all = network.weights()?;
+    let own = std::mem::take(&mut all.tensors);
+    all.tensors.extend(own.into_iter().map(|(name, tensor)| (format!("now.{name}"), tensor)));
+    for (name, tensor) in mean.tensors() {
+        all.tensors.insert(format!("mean.{name}"), to_data(tensor)?);
+    }
+    // Gradients that a step was made by are spent.
+    let pending = if stand.stepped + 1 < stand.number as i64 { network.gradients() } else { BTreeMap::new() };
+    for (name, tensor) in optimiser.state().into_iter().chain(pending) {
+        all.tensors.insert(name, to_data(&tensor)?);
+    }
+    let text = serde_json::to_string(stand).map_err(|error| TrainError::Weights(error.to_string()))?;
+    all.meta.insert(KEY.into(), text);
+    let bytes = checkpoint::to_bytes(&all).map_err(|fault| TrainError::Weights(fault.to_string()))?;
+    put(path, &bytes)
+}
+
+/// Puts a file in its place, whole or not at all.
+///
+/// # Errors
+/// The disk refuses.
+pub fn put(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let failed = || TrainError::io("write", path);
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed())?;
+    file.write_all(bytes).map_err(failed())?;
+    file.as_file().sync_all().map_err(failed())?;
+    file.persist(path).map_err(|error| failed()(error.error))?;
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed())
+}
+
+/// Reads a run's state.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub fn load(path: &Path, device: Device) -> Result<Kept, TrainError> {
+    let none = |why: String| TrainError::Resume { path: path.to_owned(), why };
+    let bytes = files::read_within(path, LARGEST).map_err(|unread| match unread {
+        Unread::Io(error) => TrainError::io("read", path)(error),
+        other => none(other.to_string()),
+    })?;
+    let all = checkpoint::parse(&bytes).map_err(|fault| none(format!("it is no state of a training run: {fault}")))?;
+    let stand = all.meta.get(KEY).ok_or_else(|| none("it is no state of a training run".into()))?;
+    let stand = serde_json::from_str(stand).map_err(|error| none(format!("its state cannot be read: {error}")))?;
+    let meta = all.meta.into_iter().filter(|(key, _)| key != KEY).collect();
+    let mut kept = Kept {
+        stand,
+        weights: Weights { meta, ..Weights::default() },
+        mean: BTreeMap::new(),
+        optimiser: BTreeMap::new(),
+    };
+    kept.weights.names = all.names;
+    for (name, tensor) in all.tensors {
+        if let Some(name) = name.strip_prefix("now.") {
+            kept.weights.tensors.insert(name.to_owned(), tensor);
+        } else if let Some(name) = name.strip_prefix("mean.") {
+            kept.mean.insert(name.to_owned(), copied(&to_tensor(&tensor, device, Kind::Float)?)?);
+        } else {
+            kept.optimiser.insert(name, copied(&to_tensor(&tensor, device, Kind::Float)?)?);
+        }
+    }
+    Ok(kept)
+}
