@@ -160,7 +160,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_pipe_in_the_place_of_any_file_keeps_nothing_waiting() {
-    let desk = Desk::new(&[("gallery.ann_above", "1"), ("engine.ballast_mb", "1")]);
+    let desk = Desk::new(&[("gallery.ann_above", "1"), ("engine.ballast_mb", "1"), ("engine.min_free_percent", "0")]);
     desk.json("enroll pack-one", &[&desk.picture("one.png", 1)], 0);
     desk.json("ingest --wait", &[&desk.write("broken.png", b"no picture")], 1);
     let engine = desk.serve();
