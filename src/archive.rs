@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use crate::domain::ImageId;
+use crate::files;
 
 /// Why the archive failed.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +127,7 @@ impl Archive {
     /// [`ArchiveError::Missing`] or [`ArchiveError::Damaged`].
     pub fn read(&self, image: ImageId, extension: &str) -> Result<Vec<u8>, ArchiveError> {
         let path = self.path(image, extension);
-        let bytes = match fs::read(&path) {
+        let bytes = match files::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ArchiveError::Missing(image)),
             Err(error) => return Err(failed("read", &path)(error)),

@@ -13,8 +13,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Thresholds;
+use crate::files::{self, Unread};
 
 pub use keys::{KEYS, Key, Kind, documented_yaml};
+
+/// A config of more bytes is none.
+const LARGEST: u64 = 1 << 20;
 
 /// What is wrong with a config, one line a fault.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +29,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: Unread,
     },
     /// The file is not YAML.
     #[error("{path}: {message}")]
@@ -315,6 +319,8 @@ pub struct Config {
     pub vector_type: VectorType,
     /// When and how the gallery is searched approximately.
     pub approximate: Approximate,
+    /// The most bytes of a file of vectors that is imported.
+    pub max_import_bytes: u64,
     /// Who may do what.
     pub access: Access,
     /// The console's colours.
@@ -328,9 +334,9 @@ impl Config {
     /// [`ConfigError`], with a line for each fault.
     pub fn load(workspace: &Path) -> Result<Self, ConfigError> {
         let path = workspace.join("config.yaml");
-        match std::fs::read_to_string(&path) {
+        match files::text_within(&path, LARGEST) {
             Ok(text) => Self::parse(&text, workspace),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::parse("", workspace),
+            Err(Unread::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Self::parse("", workspace),
             Err(source) => Err(ConfigError::Unreadable { path, source }),
         }
     }

@@ -6,9 +6,12 @@
 //! and nothing that was dropped is removed.
 
 mod acts;
+mod admission;
 mod core;
+mod doubts;
 mod error;
 mod gallery_acts;
+mod import;
 mod indexes;
 mod intents;
 mod lane;

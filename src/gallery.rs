@@ -36,10 +36,13 @@ mod segment;
 #[cfg(test)]
 mod tests;
 mod vectors;
+mod verify;
 
-pub use approximate::{IndexStats, Opened, open_index};
+pub use approximate::{IndexStats, Opened, open_index, prove_index};
 pub use build::{Snapshot, build_index};
 pub use error::GalleryError;
 pub use exchange::{Exported, Imported, NamedVectors, read_export};
-pub use members::{GalleryStats, SegmentStats, VerifyReport};
+pub use graph::IndexFault;
+pub use members::{GalleryStats, SegmentStats};
 pub use vectors::{Dtype, Gallery, Options};
+pub use verify::VerifyReport;

@@ -4,6 +4,8 @@
 
 // Imported by every room, importing none.
 pub mod domain;
+// Imported by whoever opens a file, importing none.
+pub mod files;
 // Imports `domain`.
 pub mod config;
 

@@ -1,7 +1,7 @@
 //! The server: our own accept loop, because every limit must be ours (headers, bodies, connections, time).
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +21,13 @@ use crate::engine::Engine;
 const CONNECTIONS: usize = 256;
 /// A client must have sent its headers within this time.
 const HEADERS: Duration = Duration::from_secs(10);
+/// Between looks whether the socket's file is still there.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A running server; the socket's file goes away with it.
 pub struct Serving {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
-    socket: PathBuf,
     /// Where it listens for programs, if it does.
     pub address: Option<std::net::SocketAddr>,
 }
@@ -37,9 +38,6 @@ impl Serving {
         self.stop.send_replace(true);
         if tokio::time::timeout(Duration::from_secs(1), self.task).await.is_err() {
             tracing::warn!("a client was still being answered when the engine stopped");
-        }
-        if let Err(error) = std::fs::remove_file(&self.socket) {
-            tracing::warn!(%error, "the socket's file could not be removed");
         }
     }
 }
@@ -55,8 +53,7 @@ pub async fn serve(engine: Arc<Engine>, socket: &Path, listen: Option<&str>) -> 
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let unix = bind(socket)?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o660))?;
+    let unix = Door::open(socket)?;
     let tcp = match listen {
         Some(address) => Some(TcpListener::bind(address).await?),
         None => None,
@@ -64,7 +61,72 @@ pub async fn serve(engine: Arc<Engine>, socket: &Path, listen: Option<&str>) -> 
     let address = tcp.as_ref().map(TcpListener::local_addr).transpose()?;
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(accept(engine, unix, tcp, stopped));
-    Ok(Serving { stop, task, socket: socket.to_owned(), address })
+    Ok(Serving { stop, task, address })
+}
+
+/// The workspace's socket, and the file by which it is found.
+struct Door {
+    path: PathBuf,
+    listener: UnixListener,
+    /// The file as it was made: device and inode.
+    file: (u64, u64),
+    /// That something else stands in its place has been said.
+    told: bool,
+}
+
+impl Door {
+    fn open(path: &Path) -> io::Result<Self> {
+        let listener = bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+        let about = std::fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), listener, file: (about.dev(), about.ino()), told: false })
+    }
+
+    /// Whether the file is the one that was made.
+    fn is_ours(&self, about: &std::fs::Metadata) -> bool {
+        (about.dev(), about.ino()) == self.file
+    }
+
+    /// Makes the file again where somebody has removed it: whoever has a connection keeps it, nobody else would find the
+    /// engine. What somebody has put into its place is left alone, and said.
+    fn look(&mut self, engine: &Engine) {
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(about) if self.is_ours(&about) => self.told = false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match Self::open(&self.path) {
+                Ok(door) => {
+                    *self = door;
+                    engine.warn(format!(
+                        "somebody had removed the engine's socket {}; it was made again, and who could not connect can now",
+                        self.path.display()
+                    ));
+                }
+                Err(error) => self.tell(engine, &format!("was removed and cannot be made again ({error})")),
+            },
+            Ok(_) => self.tell(engine, "is not the engine's any more"),
+            Err(error) => self.tell(engine, &format!("cannot be looked at ({error})")),
+        }
+    }
+
+    /// Says once that nobody can connect.
+    fn tell(&mut self, engine: &Engine, what: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            engine.warn(format!(
+                "the socket {} {what}: new consoles and commands cannot connect; remove what stands there, and the engine makes its socket again",
+                self.path.display()
+            ));
+        }
+    }
+}
+
+impl Drop for Door {
+    /// The file goes away with the server, and nobody else's in its place.
+    fn drop(&mut self) {
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|about| self.is_ours(&about))
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(%error, "the socket's file could not be removed");
+        }
+    }
 }
 
 /// Binds a socket whose path may be longer than the 108 bytes a socket address holds.
@@ -78,14 +140,16 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(short)
 }
 
-async fn accept(engine: Arc<Engine>, unix: UnixListener, tcp: Option<TcpListener>, mut stopped: watch::Receiver<bool>) {
+async fn accept(engine: Arc<Engine>, mut unix: Door, tcp: Option<TcpListener>, mut stopped: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let app = router(Arc::clone(&engine));
+    let mut look = tokio::time::interval(LOOK);
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         tokio::select! {
             _ = stopped.changed() => return,
-            accepted = unix.accept() => match accepted {
+            _ = look.tick() => unix.look(&engine),
+            accepted = unix.listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let peer = Peer::of(&stream, &engine);
                     spawn(TokioIo::new(stream), app.clone().layer(Extension(peer)), place, stopped.clone());

@@ -44,6 +44,7 @@ fn verify(out: &mut Out, verified: &DbVerified) -> Ended {
         ))?;
         out.line(format!("digest {}", verified.digest))?;
         verified.problems.iter().try_for_each(|problem| out.line(format!("problem: {problem}")))?;
+        verified.notes.iter().try_for_each(|note| out.line(format!("note: {note}")))?;
     }
     Ok(if verified.ok { Outcome::Done } else { Outcome::NotOk })
 }

@@ -181,9 +181,7 @@ fn models(findings: &mut Findings, config: &Config, runtime: Option<vision::Runt
 }
 
 fn card(findings: &mut Findings, subject: &'static str, path: &Path, sha256: crate::domain::ImageId, text: String) {
-    let card =
-        fs::read(checkpoint::beside(path)).ok().and_then(|text| serde_json::from_slice::<checkpoint::Card>(&text).ok());
-    match card {
+    match checkpoint::card(path) {
         None => findings.note(subject, format!("{text}; no card"), "sightline model import writes one"),
         Some(card) if card.sha256 != sha256 => {
             findings.problem(

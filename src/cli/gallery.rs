@@ -1,14 +1,16 @@
 //! The `gallery` group.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::arguments::{Gallery, which};
 use super::output::{Out, size};
 use super::session::{Own, Session};
-use super::{CliError, Ended, Outcome};
+use super::{CliError, Ended, Outcome, pictures};
 use crate::api::client::{escape, intent};
 use crate::domain::view::{
-    Changed, Export, GalleryStats, Identified, Import, LabelRow, Nothing, Relabel, Remove, SightingRow,
+    Changed, Export, GalleryStats, Identified, Import, IndexState, LabelRow, Nothing, Reading, Relabel, Remove,
+    SightingRow,
 };
 use crate::domain::{Label, RawPath};
 
@@ -96,8 +98,12 @@ fn show(out: &mut Out, session: &Session, label: &Label) -> Ended {
 }
 
 fn search(out: &mut Out, session: &Session, image: &Path) -> Ended {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", RawPath(image.to_owned()));
+    if let Err(error) = std::fs::metadata(image) {
+        return Err(CliError::NotFound(named(&error)));
+    }
     let bytes =
-        std::fs::read(image).map_err(|error| CliError::NotFound(format!("{}: {error}", RawPath(image.to_owned()))))?;
+        pictures::read(image, session.config.intake.max_file_bytes).map_err(|error| CliError::Usage(named(&error)))?;
     let identified: Identified = session.ask(session.client.post_bytes("/v1/identify", bytes))?;
     let mut none = true;
     for (index, answer) in identified.answers.iter().enumerate() {
@@ -118,12 +124,27 @@ fn search(out: &mut Out, session: &Session, image: &Path) -> Ended {
 }
 
 fn stats(out: &mut Out, session: &Session) -> Ended {
-    let stats: GalleryStats = session.ask(session.client.get("/v1/gallery/stats"))?;
+    let mut stats: GalleryStats = session.ask(session.client.get("/v1/gallery/stats"))?;
+    // The engine of this command would be gone before it has read a large gallery; the workspace's own says how far it is.
+    while session.is_own() && stats.reading.is_some() {
+        std::thread::sleep(Duration::from_millis(50));
+        stats = session.ask(session.client.get("/v1/gallery/stats"))?;
+    }
     if out.json {
         out.value(&stats)?;
         return Ok(Outcome::Done);
     }
+    if let Some(Reading { done, of }) = stats.reading {
+        out.line(format!("being read after the start: {done} of {of} sightings; answers wait until it is whole"))?;
+    }
     out.line(format!("{} labels, {} sightings, {} vectors", stats.labels, stats.sightings, stats.vectors))?;
+    if stats.damaged > 0 {
+        out.line(format!(
+            "DAMAGED: the vectors of {} enrolled sightings, so no answer is given; `sightline db verify` names them, `sightline gallery reembed` makes them anew",
+            stats.damaged
+        ))?;
+    }
+    stats.unreadable.iter().try_for_each(|file| out.line(format!("cannot be read: {file}")))?;
     out.line(format!("{} rows on disk, {}", stats.rows_on_disk, size(stats.bytes)))?;
     for (fingerprint, count) in &stats.fingerprints {
         let used = if stats.in_use == Some(*fingerprint) { " (in use)" } else { "" };
@@ -144,6 +165,15 @@ fn stats(out: &mut Out, session: &Session) -> Ended {
             size(index.bytes),
             index.overruled
         ))?;
+    }
+    for health in &stats.index_health {
+        // One that is open has its line above.
+        if health.state != IndexState::Open {
+            out.line(format!("approximate index of weights {}: {}", health.weights.0.short(), health.detail))?;
+        }
+        if let Some(aside) = &health.set_aside {
+            out.line(format!("a damaged index was set aside: {aside}; delete it once you know what hurt it"))?;
+        }
     }
     Ok(Outcome::Done)
 }

@@ -10,6 +10,10 @@ use crate::config::Config;
 use crate::domain::Entry;
 use crate::domain::view::{JournalVerified, SignedCheckpoint, Status, Trusted};
 use crate::engine::{EngineError, verify_journal};
+use crate::files;
+
+/// A key or a checkpoint of more bytes is none.
+const LARGEST: u64 = 1 << 20;
 
 pub(super) fn run(out: &mut Out, workspace: &Path, command: &Journal) -> Ended {
     if let Journal::Verify { key, checkpoint } = command {
@@ -75,8 +79,12 @@ fn show(out: &mut Out, session: &Session, sequence: u64) -> Ended {
 /// What was kept elsewhere, read from its files. A key may also be given as text.
 fn trusted(key: Option<&str>, checkpoint: Option<&Path>) -> Result<Trusted, CliError> {
     let read = |path: &Path| {
-        std::fs::read_to_string(path)
-            .map_err(|error| CliError::Usage(format!("cannot read {}: {error}", path.display())))
+        files::text_within(path, LARGEST).map_err(|error| {
+            CliError::Usage(format!(
+                "cannot read {}: {error}; name a copy of key.pub, or what `journal checkpoint` wrote",
+                path.display()
+            ))
+        })
     };
     let key = key.map(|key| if Path::new(key).is_file() { read(Path::new(key)) } else { Ok(key.to_owned()) });
     let key = key.transpose()?;

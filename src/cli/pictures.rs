@@ -1,13 +1,12 @@
 //! Pictures named on the command line: found in folders, and read within bounds.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::CliError;
 use super::output::tell;
 use crate::domain::RawPath;
+use crate::files::{self, Unread};
 
 /// What stands under the paths of a command.
 #[derive(Debug, Default)]
@@ -63,26 +62,13 @@ fn below(folder: &Path, found: &mut Found) {
 /// # Errors
 /// A sentence, when it is no regular file, is larger, or cannot be read.
 pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let said = |error: std::io::Error| error.to_string();
-    regular(fs::metadata(path).map_err(said)?.file_type().is_file())?;
-    // Whatever stands there by now, opening it does not wait for another side.
-    let file: File = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(said)?;
-    let meta = file.metadata().map_err(said)?;
-    regular(meta.is_file())?;
-    let too_large = |bytes: u64| {
-        format!("{} MB is more than intake.max_file_mb allows ({} MB)", bytes.div_ceil(1 << 20), most >> 20)
-    };
-    if meta.len() > most {
-        return Err(too_large(meta.len()));
-    }
-    let mut bytes = Vec::new();
-    // It may grow while it is read.
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(said)?;
-    if bytes.len() as u64 > most { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
-}
-
-fn regular(is_file: bool) -> Result<(), String> {
-    if is_file { Ok(()) } else { Err("not a regular file (a pipe, a socket or a device); name a picture file".into()) }
+    files::read_within(path, most).map_err(|unread| match unread {
+        Unread::Io(error) => error.to_string(),
+        Unread::Kind(kind) => format!("{kind}, not a regular file; name a picture file"),
+        Unread::TooLarge { bytes, most } => {
+            format!("{} MB is more than intake.max_file_mb allows ({} MB)", bytes.div_ceil(1 << 20), most >> 20)
+        }
+    })
 }
 
 /// Says what is wrong with one picture; the command goes on with the next.
@@ -103,7 +89,7 @@ mod tests {
         assert_eq!(read(&file, 8).unwrap(), b"12345678");
         assert!(read(&file, 7).unwrap_err().contains("max_file_mb"));
         let sparse = dir.path().join("sparse");
-        File::create(&sparse).unwrap().set_len(3 << 30).unwrap();
+        fs::File::create(&sparse).unwrap().set_len(3 << 30).unwrap();
         assert!(read(&sparse, 64 << 20).unwrap_err().starts_with("3072 MB is more"));
         assert!(read(Path::new("/dev/zero"), 8).unwrap_err().contains("not a regular file"));
         assert!(read(dir.path(), 8).unwrap_err().contains("not a regular file"));

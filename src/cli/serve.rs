@@ -12,12 +12,19 @@ use super::{CliError, Ended, Outcome};
 use crate::config::{Config, Objects};
 use crate::console::Options;
 use crate::domain::view::Status;
+use crate::files;
 
 /// Logs go to rolling files, never to the terminal. The guard writes out what is pending when dropped.
 pub(super) fn log_to_files(config: &Config) -> Result<tracing_appender::non_blocking::WorkerGuard, CliError> {
     let logs = config.database().join("logs");
     std::fs::create_dir_all(&logs)
         .map_err(|error| CliError::Failed(format!("cannot make {}: {error}", logs.display())))?;
+    // The appender opens today's file and would wait at a pipe that stands in its place.
+    let entries = std::fs::read_dir(&logs).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "log")) {
+        files::check(&path)
+            .map_err(|error| CliError::Failed(format!("cannot write logs to {}: {error}", path.display())))?;
+    }
     let files = tracing_appender::rolling::Builder::new()
         .rotation(tracing_appender::rolling::Rotation::DAILY)
         .filename_prefix("sightline")

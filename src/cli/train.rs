@@ -15,6 +15,7 @@ use super::output::{Out, tell};
 use super::{CliError, Ended, Outcome};
 use crate::config::Config;
 use crate::domain::display_safe;
+use crate::files;
 use crate::learn::dataset::{self, Dataset, Fate, Problem};
 use crate::learn::train::TrainError;
 use crate::learn::train::options::Options;
@@ -27,6 +28,8 @@ use crate::vision::{Precision, Runtime, Weights, checkpoint};
 /// The keys of `args.yaml` that are not settings.
 const DATA: &str = "data";
 const MODEL: &str = "model";
+/// An `args.yaml` of more bytes is none.
+const LARGEST: u64 = 1 << 20;
 
 impl From<TrainError> for CliError {
     fn from(error: TrainError) -> Self {
@@ -122,7 +125,7 @@ fn begun(workspace: &Path, command: &Command) -> Result<Prepared, CliError> {
 /// A run that goes on, with the settings it had.
 fn resumed(dir: &Path) -> Result<Prepared, CliError> {
     let path = dir.join("args.yaml");
-    let text = std::fs::read_to_string(&path).map_err(|error| {
+    let text = files::text_within(&path, LARGEST).map_err(|error| {
         CliError::NotFound(format!("{}: {error}; name the folder of a run, for example runs/train", path.display()))
     })?;
     let unreadable = |error: String| CliError::Failed(format!("{}: {error}", path.display()));

@@ -132,6 +132,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("gallery.ann_beam", Kind::Whole(16, 4096), "64", "vectors it keeps on the way: more are surer and slower"),
     key("gallery.ann_sample", Kind::Whole(1, 1_000_000), "20", "every so many-th list to look at is asked both ways"),
+    key("gallery.import_max_mb", Kind::Whole(1, 65536), "1024", "most megabytes of a file of vectors to import"),
     key(
         "access.operators",
         Kind::Names,

@@ -336,6 +336,7 @@ impl Values<'_> {
                 beam: self.whole("gallery.ann_beam") as usize,
                 sample: self.whole("gallery.ann_sample"),
             },
+            max_import_bytes: self.whole("gallery.import_max_mb") << 20,
             access: Access { operators: self.names("access.operators"), approvers: self.names("access.approvers") },
             theme: Self::word::<ThemeName>(self.value("console.theme"))?,
         })

@@ -4,7 +4,7 @@ mod gallery;
 
 use serde::{Deserialize, Serialize};
 
-pub use gallery::{GalleryStats, IndexRow, LabelRow, SightingRow};
+pub use gallery::{GalleryStats, IndexHealth, IndexRow, IndexState, LabelRow, Reading, SightingRow};
 
 use super::{
     AbstainReason, Decision, Detection, ImageId, ItemId, ItemState, Label, Neighbour, QuarantineCode, RawPath,
@@ -425,8 +425,11 @@ pub struct DbVerified {
     pub vectors: u64,
     /// Originals checked.
     pub originals: u64,
-    /// What is wrong.
+    /// What is wrong and cannot be made anew from what there is without somebody's doing.
     pub problems: Vec<String>,
+    /// What is damaged or missing and makes itself good: nothing hangs on it.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// What the engine tells its consoles: `GET /v1/events` (server-sent events, one JSON a `data:` line).

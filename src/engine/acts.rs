@@ -9,6 +9,7 @@ use super::core::Engine;
 use super::outcome::quarantined_data;
 use crate::domain::view::{Ingest, Ingested, Intent, Item, Nothing};
 use crate::domain::{Draft, Fact, FileFacts, ItemId, ItemState, Mode, RawPath};
+use crate::files;
 use crate::intake::claim::Candidate;
 
 impl Engine {
@@ -89,7 +90,7 @@ impl Engine {
             let image = match record.image {
                 Some(image) => image,
                 None => crate::archive::image_id(
-                    &fs::read(quarantined_data(&self.quarantine, item)).map_err(EngineError::failed)?,
+                    &files::read(&quarantined_data(&self.quarantine, item)).map_err(EngineError::failed)?,
                 ),
             };
             let before =

@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::broadcast;
 
 use super::EngineError;
+use super::admission::Admission;
+use super::doubts::Doubts;
+use super::indexes::Indexing;
 use super::intents::Intents;
 use super::lane::Lane;
 use super::meters::Meters;
@@ -19,8 +22,8 @@ use super::space::Space;
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::domain::view::{Event, ModelStatus, QueueStats, Role};
-use crate::domain::{Draft, Entry, Fact, Fingerprint};
-use crate::gallery::Gallery;
+use crate::domain::{Draft, Enrolled, Entry, Fact, Fingerprint, SightingId};
+use crate::gallery::{Gallery, GalleryError};
 use crate::intake::claim::Claims;
 use crate::intake::dedupe::{PerceptualHash, PerceptualIndex};
 use crate::journal::{Journal, Reader};
@@ -50,7 +53,9 @@ pub struct Engine {
     pub(super) intents: Intents,
     pub(super) reader: Reader,
     pub(super) store: Store,
-    pub(super) gallery: RwLock<Gallery>,
+    pub(super) gallery: Admission,
+    pub(super) doubts: Mutex<Doubts>,
+    pub(super) indexing: Mutex<Indexing>,
     pub(super) archive: Archive,
     pub(super) claims: Arc<Claims>,
     pub(super) quarantine: PathBuf,
@@ -73,6 +78,18 @@ pub struct Engine {
 /// Locks what stays whole even if a holder panicked: plain values, replaced in one step.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a fact changes what is enrolled.
+fn is_about_gallery(fact: &Fact) -> bool {
+    match fact {
+        Fact::ImageDone(done) => done.sightings.iter().any(|sighting| sighting.enrolled.is_some()),
+        Fact::GalleryImported { .. }
+        | Fact::GalleryReembedded { .. }
+        | Fact::GalleryRelabelled { .. }
+        | Fact::GalleryRemoved { .. } => true,
+        _ => false,
+    }
 }
 
 /// What an operator is told of enrolled sightings whose vectors are damaged.
@@ -115,28 +132,29 @@ impl Engine {
         Ok(entries)
     }
 
-    /// Brings what is held in memory up to the entries.
+    /// Brings what is held in memory up to the entries. Whoever records anything about the gallery has waited for it.
     fn reflect(&self, entries: &[Entry]) -> Result<(), EngineError> {
-        let mut gallery = self.gallery.write().unwrap_or_else(PoisonError::into_inner);
-        for entry in entries {
-            match entry.fact().map_err(EngineError::failed)? {
+        let facts = entries.iter().map(Entry::fact).collect::<Result<Vec<Fact>, _>>().map_err(EngineError::failed)?;
+        // One lock for all of them: nobody sees a label that is half renamed.
+        let mut gallery = if facts.iter().any(is_about_gallery) { Some(self.write_gallery()?) } else { None };
+        for fact in facts {
+            if let Fact::ImageDone(done) = &fact
+                && let Some(hash) = PerceptualHash::from_hex(&done.perceptual)
+            {
+                self.perceptual.write().unwrap_or_else(PoisonError::into_inner).insert(hash, done.image);
+            }
+            let Some(gallery) = &mut gallery else { continue };
+            match fact {
                 Fact::ImageDone(done) => {
-                    if let Some(hash) = PerceptualHash::from_hex(&done.perceptual) {
-                        self.perceptual.write().unwrap_or_else(PoisonError::into_inner).insert(hash, done.image);
-                    }
                     for sighting in done.sightings {
                         if let Some(enrolled) = sighting.enrolled {
-                            let id = crate::domain::SightingId { image: done.image, index: sighting.index };
-                            gallery
-                                .admit(id, enrolled.label, enrolled.fingerprint, &enrolled.vectors)
-                                .map_err(EngineError::failed)?;
+                            let id = SightingId { image: done.image, index: sighting.index };
+                            self.admit(gallery, id, enrolled)?;
                         }
                     }
                 }
                 Fact::GalleryImported { sighting, enrolled, .. } | Fact::GalleryReembedded { sighting, enrolled } => {
-                    gallery
-                        .admit(sighting, enrolled.label, enrolled.fingerprint, &enrolled.vectors)
-                        .map_err(EngineError::failed)?;
+                    self.admit(gallery, sighting, enrolled)?;
                 }
                 Fact::GalleryRelabelled { sighting, label } => drop(gallery.relabel(&sighting, label)),
                 Fact::GalleryRemoved { sighting } => drop(gallery.remove(&sighting)),
@@ -144,6 +162,18 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Enrols a sighting whose entry is recorded. One whose vectors somebody has hurt meanwhile counts as damaged.
+    fn admit(&self, gallery: &mut Gallery, sighting: SightingId, enrolled: Enrolled) -> Result<(), EngineError> {
+        match gallery.admit(sighting, enrolled.label, enrolled.fingerprint, &enrolled.vectors) {
+            Err(error @ GalleryError::Row { .. }) => {
+                gallery.miss(sighting);
+                tracing::error!("{}", self.refused(error));
+                Ok(())
+            }
+            admitted => admitted.map_err(EngineError::failed),
+        }
     }
 
     /// Stops taking work; what runs ends, nothing is acknowledged any more.
@@ -162,7 +192,7 @@ impl Engine {
     }
 
     /// Remembers something that an operator should know, and tells the consoles.
-    pub(super) fn warn(&self, text: String) {
+    pub fn warn(&self, text: String) {
         tracing::warn!("{text}");
         let mut warnings = lock(&self.warnings);
         if warnings.contains(&text) {

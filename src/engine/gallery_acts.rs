@@ -1,15 +1,14 @@
 //! What operators do to the gallery.
 
-use std::sync::PoisonError;
+use std::ops::ControlFlow;
 use std::sync::mpsc::sync_channel;
 
 use super::EngineError;
 use super::core::{Engine, Truth};
 use super::pipeline::{Question, Vectors};
 use crate::archive::image_id;
-use crate::domain::view::{Changed, Export, Identified, Import, Intent, Nothing, Relabel, Remove, Which};
-use crate::domain::{Detection, Draft, Enrolled, Fact, Fingerprint, Label, RawPath, Rotation, SightingId};
-use crate::gallery::NamedVectors;
+use crate::domain::view::{Changed, Export, Identified, Intent, Nothing, Relabel, Remove, Which};
+use crate::domain::{Detection, Draft, Enrolled, Fact, Fingerprint, SightingId};
 use crate::intake::clean::{Limits, clean};
 use crate::store::SightingRecord;
 
@@ -73,7 +72,7 @@ impl Engine {
         }
     }
 
-    fn record_all(&self, truth: &mut Truth, drafts: Vec<Draft>) -> Result<Changed, EngineError> {
+    pub(super) fn record_all(&self, truth: &mut Truth, drafts: Vec<Draft>) -> Result<Changed, EngineError> {
         let sightings = drafts.len() as u64;
         if !drafts.is_empty() {
             self.commit_locked(truth, drafts)?;
@@ -88,6 +87,7 @@ impl Engine {
     pub fn relabel(&self, actor: &str, intent: &Intent<Relabel>) -> Result<Changed, EngineError> {
         let reason = Self::reason(intent)?;
         let Relabel { which, to } = &intent.act;
+        drop(self.read_gallery()?);
         self.intents.once(&intent.intent, format!("relabel {which:?} to {to}"), || {
             let mut truth = self.truth()?;
             let chosen = self.chosen(which)?;
@@ -108,6 +108,7 @@ impl Engine {
     pub fn remove(&self, actor: &str, intent: &Intent<Remove>) -> Result<Changed, EngineError> {
         let reason = Self::reason(intent)?;
         let Remove { which } = &intent.act;
+        drop(self.read_gallery()?);
         self.intents.once(&intent.intent, format!("remove {which:?}"), || {
             let mut truth = self.truth()?;
             let drafts = self.chosen(which)?.into_iter().map(|(sighting, record)| Draft {
@@ -120,100 +121,12 @@ impl Engine {
         })
     }
 
-    /// Enrols a file of vectors: a PillTrack `.pkl` (names to vectors, made by the weights in use), or a
-    /// `.safetensors` that `gallery export` wrote.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or does not fit the weights in use.
-    pub fn import(&self, actor: &str, intent: &Intent<Import>) -> Result<Changed, EngineError> {
-        let path = intent.act.path.as_path();
-        let source = intent.act.path.clone();
-        let bytes =
-            std::fs::read(path).map_err(|error| EngineError::NotFound(format!("cannot read {source}: {error}")))?;
-        let file = image_id(&bytes);
-        // Told by its content, whatever it is called: the length of a JSON text, then that text.
-        let header = bytes.first_chunk().map_or(u64::MAX, |length| u64::from_le_bytes(*length));
-        let is_safetensors = header < bytes.len() as u64 && bytes.get(8) == Some(&b'{');
-        drop(bytes);
-        let mut originals = Vec::new();
-        let (fingerprint, sightings) = if is_safetensors {
-            let exported =
-                crate::gallery::read_export(path).map_err(|error| EngineError::BadRequest(error.to_string()))?;
-            // Vectors of other weights would stop every answer until they were taken out again.
-            if let Ok((in_use, _)) = self.load_models()
-                && in_use != exported.fingerprint
-            {
-                return Err(EngineError::Refused(format!(
-                    "{source} was made with weights {}, in use are {}; export it anew from a workspace with these weights",
-                    exported.fingerprint.0.short(),
-                    in_use.0.short()
-                )));
-            }
-            originals = exported.originals;
-            (exported.fingerprint, exported.sightings)
-        } else {
-            // A pickle does not say which weights made its vectors: the operator vouches for those in use. What they
-            // cannot have made is noticed.
-            let ((in_use, dimension), sightings) = (self.load_models()?, pickled(path)?);
-            let unfit = sightings.iter().flat_map(|(label, all)| all.iter().map(move |(_, v)| (label, v.len())));
-            if let Some((label, given)) = unfit.into_iter().find(|(_, given)| *given != dimension) {
-                return Err(EngineError::BadRequest(format!(
-                    "{source}: a vector of `{label}` has {given} numbers, the weights in use make {dimension}; import vectors that these weights have made"
-                )));
-            }
-            (in_use, sightings)
-        };
-        self.intents.once(&intent.intent, format!("import {source}"), || {
-            let mut truth = self.truth()?;
-            // What is there already stays as it is (relabelled, perhaps); a crash may have left only a part of the file.
-            let known = |index| {
-                let known = self.store.sighting(&SightingId { image: file, index }).map_err(EngineError::failed)?;
-                Ok(known.filter(|record| !record.removed))
-            };
-            let known = (0..sightings.len() as u32).map(known).collect::<Result<Vec<_>, EngineError>>()?;
-            // A backup that is read back where it was made adds only what is missing there.
-            let lives = |id: &SightingId| {
-                let record = self.store.sighting(id).ok().flatten().filter(|record| !record.removed);
-                record.is_some_and(|record| record.fingerprint == fingerprint) && !self.is_damaged(*id)
-            };
-            let original_lives: Vec<bool> = originals.iter().map(lives).collect();
-            let sound = |index: u32| {
-                let there = known.get(index as usize).is_some_and(Option::is_some);
-                let sound = there && !self.is_damaged(SightingId { image: file, index });
-                sound || !there && original_lives.get(index as usize) == Some(&true)
-            };
-            if (0..sightings.len() as u32).all(sound) {
-                return Ok(Changed { sightings: 0 });
-            }
-            let imported = {
-                let mut gallery = self.gallery.write().unwrap_or_else(PoisonError::into_inner);
-                gallery
-                    .import(fingerprint, file, sightings)
-                    .map_err(|error| EngineError::BadRequest(error.to_string()))?
-            };
-            let sound: Vec<bool> = (0..known.len() as u32).map(sound).collect();
-            let new = imported.into_iter().filter(|(id, _)| sound.get(id.index as usize) != Some(&true));
-            let drafts = new.map(|(sighting, mut enrolled)| {
-                // A damaged one is made good under the label that it has by now.
-                if let Some(Some(record)) = known.get(sighting.index as usize) {
-                    enrolled.label = record.label.clone();
-                }
-                Draft {
-                    actor: actor.into(),
-                    fact: Fact::GalleryImported { sighting, enrolled, source: source.clone() },
-                    before: None,
-                    reason: Some(intent.reason.clone()).filter(|reason| !reason.is_empty()),
-                }
-            });
-            self.record_all(&mut truth, drafts.collect())
-        })
-    }
-
     /// Writes the live gallery to a `.safetensors` file.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn export(&self, _actor: &str, intent: &Intent<Export>) -> Result<Changed, EngineError> {
+        drop(self.read_gallery()?);
         let fingerprints = self.gallery_stats()?.fingerprints;
         let fingerprint = match fingerprints.as_slice() {
             [] => return Err(EngineError::NotFound("the gallery is empty: there is nothing to export".into())),
@@ -230,8 +143,8 @@ impl Engine {
             let said = format!("{} is there already and is not written over; name another file", intent.act.path);
             return Err(EngineError::Refused(said));
         }
-        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
-        let exported = gallery.export(intent.act.path.as_path(), fingerprint).map_err(EngineError::failed)?;
+        let exported =
+            self.read_gallery()?.export(intent.act.path.as_path(), fingerprint).map_err(|e| self.refused(e))?;
         Ok(Changed { sightings: exported.sightings as u64 })
     }
 
@@ -243,18 +156,18 @@ impl Engine {
         self.intents.once(&intent.intent, "embed anew".into(), || self.reembed_all(actor, intent))
     }
 
-    fn is_damaged(&self, id: SightingId) -> bool {
-        self.gallery.read().unwrap_or_else(PoisonError::into_inner).damaged().contains(&id)
+    pub(super) fn is_damaged(&self, id: SightingId) -> bool {
+        self.read_gallery().is_ok_and(|gallery| gallery.damaged().contains(&id))
     }
 
     fn reembed_all(&self, actor: &str, intent: &Intent<Nothing>) -> Result<Changed, EngineError> {
         let (in_use, _) = self.load_models()?;
+        drop(self.read_gallery()?);
         let mut old = Vec::new();
         self.store
-            .for_each_sighting(|id, record| {
-                if record.fingerprint != in_use || self.is_damaged(id) {
-                    old.push((id, record));
-                }
+            .for_each_sighting(|sighting| {
+                old.extend(sighting.filter(|(id, record)| record.fingerprint != in_use || self.is_damaged(*id)));
+                ControlFlow::Continue(())
             })
             .map_err(EngineError::failed)?;
         let job = self.meters.job(format!("embedding {} sightings anew", old.len()), old.len() as u64);
@@ -290,7 +203,7 @@ impl Engine {
         let known = self.store.sighting(&id).map_err(EngineError::failed)?;
         let Some(record) = known.filter(|record| !record.removed) else { return Ok(false) };
         let vectors = {
-            let mut gallery = self.gallery.write().unwrap_or_else(PoisonError::into_inner);
+            let mut gallery = self.write_gallery()?;
             let vectors = gallery.append(fingerprint, id, &vectors).map_err(EngineError::failed)?;
             gallery.sync().map_err(EngineError::failed)?;
             vectors
@@ -325,17 +238,4 @@ impl Engine {
             .ok_or_else(|| EngineError::NotFound(format!("there is no object {} in {}", id.index, id.image.short())))?;
         Ok((self.upright(id.image)?, sighting.detection))
     }
-}
-
-/// Each vector of a pickle is a sighting of its own; which way it was turned is not known.
-fn pickled(path: &std::path::Path) -> Result<Vec<NamedVectors>, EngineError> {
-    let named = crate::vision::checkpoint::vectors::read_pickle(path)
-        .map_err(|error| EngineError::BadRequest(error.to_string()))?;
-    let mut imported = Vec::new();
-    for (name, vectors) in named {
-        let label =
-            Label::new(&name).map_err(|why| EngineError::BadRequest(format!("{}: {why}", RawPath(path.to_owned()))))?;
-        imported.extend(vectors.into_iter().map(|values| (label.clone(), vec![(Rotation::R0, values)])));
-    }
-    Ok(imported)
 }

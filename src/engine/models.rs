@@ -87,9 +87,7 @@ pub fn load_models(config: &Config) -> Result<Models, String> {
 /// Whether the card beside a model's file says that it was never trained.
 #[must_use]
 pub fn is_untrained(path: &Path) -> bool {
-    let card = std::fs::read(checkpoint::beside(path)).ok();
-    let card = card.and_then(|text| serde_json::from_slice::<checkpoint::Card>(&text).ok());
-    card.is_some_and(|card| card.origin.contains("untrained"))
+    checkpoint::card(path).is_some_and(|card| card.origin.contains("untrained"))
 }
 
 fn present<'a>(path: &'a Path, key: &str) -> Result<&'a Path, String> {

@@ -4,8 +4,6 @@
 //! answer was due, with a wrong reason. Both would be recorded. So every decision is the exact search's; the approximate
 //! one is asked beside it, which tells how much it misses (`engine::recall`), and serves lists that are only looked at.
 
-use std::sync::PoisonError;
-
 use super::EngineError;
 use super::core::{Engine, damaged_sentence};
 use crate::domain::{Embedding, Fingerprint, Neighbour, decide};
@@ -13,10 +11,6 @@ use crate::gallery::{Gallery, GalleryError};
 
 /// Neighbours that are kept with an answer.
 pub(super) const NEIGHBOURS: usize = 10;
-
-fn refused(error: GalleryError) -> EngineError {
-    EngineError::Refused(error.to_string())
-}
 
 /// Whether all of them have one label, so that there is no runner-up among them.
 fn one_label(neighbours: &[Neighbour]) -> bool {
@@ -41,7 +35,8 @@ impl Engine {
     }
 
     pub(super) fn can_compare(&self, fingerprint: Fingerprint) -> Result<(), EngineError> {
-        self.comparable(&self.gallery.read().unwrap_or_else(PoisonError::into_inner), fingerprint)
+        let gallery = self.read_gallery()?;
+        self.comparable(&gallery, fingerprint)
     }
 
     /// The nearest enrolled sightings of each probe, far enough down the list to hold a second label.
@@ -50,15 +45,16 @@ impl Engine {
         fingerprint: Fingerprint,
         probes: &[Embedding],
     ) -> Result<Vec<Vec<Neighbour>>, EngineError> {
-        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
+        let gallery = self.read_gallery()?;
         self.comparable(&gallery, fingerprint)?;
-        let exact = gallery.search_all(fingerprint, probes, NEIGHBOURS).map_err(refused)?;
+        let exact = gallery.search_all(fingerprint, probes, NEIGHBOURS).map_err(|e| self.refused(e))?;
         let mut lists = Vec::with_capacity(probes.len());
         for (probe, exact) in probes.iter().zip(exact) {
             if gallery.index_stats(fingerprint).is_some() {
                 self.measure(&gallery, fingerprint, probe, &exact)?;
             }
-            lists.push(second_label(&gallery, fingerprint, probe, exact)?);
+            let list = second_label(&gallery, fingerprint, probe, exact).map_err(|e| self.refused(e))?;
+            lists.push(list);
         }
         Ok(lists)
     }
@@ -72,9 +68,8 @@ impl Engine {
         exact: &[Neighbour],
     ) -> Result<(), EngineError> {
         let beam = self.config.approximate.beam;
-        let Some(approximate) = gallery.approximate(fingerprint, probe, NEIGHBOURS, beam).map_err(refused)? else {
-            return Ok(());
-        };
+        let approximate = gallery.approximate(fingerprint, probe, NEIGHBOURS, beam).map_err(|e| self.refused(e))?;
+        let Some(approximate) = approximate else { return Ok(()) };
         self.recall.measure(&approximate, exact);
         let label = |list: &[Neighbour]| list.first().map(|n| n.label.clone());
         let accepts = |list: &[Neighbour]| decide(list, self.config.decision).is_accept();
@@ -103,7 +98,7 @@ impl Engine {
         if !due && self.recall.is_low() {
             return Ok(None);
         }
-        let list = gallery.approximate(fingerprint, probe, k, settings.beam).map_err(refused)?;
+        let list = gallery.approximate(fingerprint, probe, k, settings.beam).map_err(|e| self.refused(e))?;
         Ok(list.map(|list| (list, due)))
     }
 
@@ -118,12 +113,12 @@ impl Engine {
         match self.approximate(gallery, fingerprint, probe, k)? {
             Some((list, false)) => Ok(list),
             Some((list, true)) => {
-                let exact = gallery.search(fingerprint, probe, k).map_err(refused)?;
+                let exact = gallery.search(fingerprint, probe, k).map_err(|e| self.refused(e))?;
                 self.recall.measure(&list, &exact);
                 self.look_at_recall();
                 Ok(exact)
             }
-            None => gallery.search(fingerprint, probe, k).map_err(refused),
+            None => gallery.search(fingerprint, probe, k).map_err(|e| self.refused(e)),
         }
     }
 
@@ -140,11 +135,11 @@ fn second_label(
     fingerprint: Fingerprint,
     probe: &Embedding,
     mut neighbours: Vec<Neighbour>,
-) -> Result<Vec<Neighbour>, EngineError> {
+) -> Result<Vec<Neighbour>, GalleryError> {
     let mut wanted = NEIGHBOURS;
     while one_label(&neighbours) && neighbours.len() >= wanted {
         wanted *= 4;
-        neighbours = gallery.search(fingerprint, probe, wanted).map_err(refused)?;
+        neighbours = gallery.search(fingerprint, probe, wanted)?;
     }
     let second = neighbours.iter().find(|n| n.label != neighbours[0].label).cloned();
     let mut kept: Vec<Neighbour> = neighbours.into_iter().take(NEIGHBOURS).collect();

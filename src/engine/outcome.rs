@@ -10,6 +10,7 @@ use super::queue::Work;
 use crate::domain::{
     Draft, DuplicateKind, Fact, ImageDuplicate, ImageFailed, ImageId, ImageQuarantined, ItemId, QuarantineCode,
 };
+use crate::files;
 use crate::intake::clean::Reject;
 
 /// The file's place in quarantine.
@@ -38,9 +39,9 @@ impl Engine {
             fs::rename(&part, &to)?;
         }
         // Whoever dropped the file need not have synced it.
-        File::open(&to)?.sync_all()?;
+        files::open(&to)?.sync_all()?;
         let reason = serde_json::json!({ "file": work.claim.facts, "code": code, "sentence": sentence });
-        let mut file = File::create(quarantined_reason(&self.quarantine, item))?;
+        let mut file = files::create(&quarantined_reason(&self.quarantine, item))?;
         file.write_all(reason.to_string().as_bytes())?;
         file.sync_all()?;
         File::open(&self.quarantine)?.sync_all()

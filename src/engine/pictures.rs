@@ -11,6 +11,7 @@ use super::core::Engine;
 use super::models::crop_policy;
 use super::outcome::quarantined_data;
 use crate::domain::{Detection, Fact, ImageId, SightingId};
+use crate::files;
 use crate::intake::clean::{Format, Limits, clean};
 use crate::vision;
 
@@ -41,7 +42,7 @@ impl Engine {
             ControlFlow::Break(())
         })?;
         let item = item.ok_or_else(|| EngineError::NotFound(format!("there is no original {image}")))?;
-        let bytes = std::fs::read(quarantined_data(&self.quarantine, &item)).map_err(EngineError::failed)?;
+        let bytes = files::read(&quarantined_data(&self.quarantine, &item)).map_err(EngineError::failed)?;
         let format = Format::sniff(&bytes).map_or("bin", Format::extension);
         Ok((bytes, format.into()))
     }

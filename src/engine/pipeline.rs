@@ -236,6 +236,11 @@ impl Engine {
 
 /// Runs pictures through the models; what fails is tried again alone.
 fn see_all(engine: &Arc<Engine>, models: &Models, mut seen: Vec<Seen>, ended: &mut Vec<Ended>) {
+    // While the gallery is still being read, everything waits for it; an engine that stops meanwhile reads no further.
+    if engine.read_gallery().is_err() {
+        seen.into_iter().for_each(|s| engine.queue.put_back(s.work, None));
+        return;
+    }
     if let Err(why) = engine.can_compare(models.fingerprint()) {
         // A probe could not be answered, so the networks are not run for it. It is no fault of the picture's.
         engine.warn(format!("pictures wait: {why}"));
@@ -289,7 +294,7 @@ fn see_all(engine: &Arc<Engine>, models: &Models, mut seen: Vec<Seen>, ended: &m
         }
     }
     // Vectors lie on the disk before the entry that names them.
-    let synced = engine.gallery.write().unwrap_or_else(PoisonError::into_inner).sync();
+    let synced = engine.write_gallery().and_then(|mut gallery| gallery.sync().map_err(EngineError::failed));
     if let Err(error) = synced {
         std::mem::take(ended).into_iter().for_each(|end| engine.try_again(end.work, error.to_string()));
     }
@@ -362,7 +367,7 @@ fn enrol(engine: &Engine, models: &Models, mut seen: Seen, label: &Label) -> Res
     let vectors = models.enrolments(&engine.config, &seen.ready.picture, &chosen).map_err(EngineError::failed)?;
     for ((index, detection), vectors) in (0..).zip(chosen).zip(vectors) {
         let id = SightingId { image: seen.image, index };
-        let mut gallery = engine.gallery.write().unwrap_or_else(PoisonError::into_inner);
+        let mut gallery = engine.write_gallery()?;
         let vectors = gallery.append(models.fingerprint(), id, &vectors).map_err(EngineError::failed)?;
         let enrolled = Enrolled { label: label.clone(), fingerprint: models.fingerprint(), vectors };
         sightings.push(Sighting { index, detection, decision: None, enrolled: Some(enrolled) });

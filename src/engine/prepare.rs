@@ -10,6 +10,7 @@ use super::outcome::Ended;
 use super::queue::Work;
 use crate::archive::image_id;
 use crate::domain::{DuplicateKind, ImageId, Mode, QuarantineCode};
+use crate::files;
 use crate::intake::clean::{Clean, Limits, Reject, clean};
 use crate::intake::dedupe::{PerceptualHash, PerceptualHasher};
 
@@ -54,7 +55,7 @@ pub(super) fn prepare(engine: &Engine, hasher: &PerceptualHasher, work: Work) ->
         Err(error) => return Err((work.clone(), format!("cannot look at {}: {error}", data.display()))),
     };
     if length > engine.config.intake.max_file_bytes {
-        return match fs::File::open(data).and_then(hash_file) {
+        return match files::open(data).and_then(hash_file) {
             Ok(image) => {
                 let sentence =
                     format!("{} MB; intake.max_file_mb is {}", length >> 20, engine.config.intake.max_file_bytes >> 20);
@@ -64,7 +65,7 @@ pub(super) fn prepare(engine: &Engine, hasher: &PerceptualHasher, work: Work) ->
             Err(error) => Err((work.clone(), format!("cannot read {}: {error}", data.display()))),
         };
     }
-    let bytes = match fs::read(data) {
+    let bytes = match files::read(data) {
         Ok(bytes) => bytes,
         Err(error) => return Err((work.clone(), format!("cannot read {}: {error}", data.display()))),
     };

@@ -1,8 +1,6 @@
 //! The proofs: the journal against its signatures, everything else against the journal.
 
-use std::fs::File;
 use std::ops::ControlFlow;
-use std::sync::PoisonError;
 
 use super::EngineError;
 use super::core::Engine;
@@ -12,6 +10,7 @@ use super::start::{StartError, take_lock};
 use crate::config::Config;
 use crate::domain::ItemState;
 use crate::domain::view::{DbVerified, JournalVerified, SignedCheckpoint, Trusted};
+use crate::files;
 use crate::journal::{self, Checkpoint, Trust, VerifyReport};
 use crate::store::ItemRecord;
 
@@ -41,8 +40,8 @@ impl Engine {
     pub fn db_verify(&self) -> Result<DbVerified, EngineError> {
         let report = self.store.verify();
         let mut problems = report.problems;
-        let gallery =
-            self.gallery.write().unwrap_or_else(PoisonError::into_inner).verify().map_err(EngineError::failed)?;
+        let gallery = self.write_gallery()?.verify();
+        let notes = self.index_notes()?;
         problems.extend(gallery.problems);
         let mut originals = 0;
         let mut images = Vec::new();
@@ -74,6 +73,7 @@ impl Engine {
             vectors: gallery.rows,
             originals,
             problems,
+            notes,
         })
     }
 
@@ -103,7 +103,7 @@ impl Engine {
         let mut problems = Vec::new();
         self.each_set_aside(|record| {
             let path = quarantined_data(&self.quarantine, &record.id);
-            match (File::open(&path).and_then(hash_file), record.image) {
+            match (files::open(&path).and_then(hash_file), record.image) {
                 (Ok(found), Some(named)) if found != named => problems.push(format!(
                     "{}: its bytes are not those that the journal names; restore it from a backup, or `sightline queue discard {}`",
                     path.display(),

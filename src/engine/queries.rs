@@ -1,6 +1,5 @@
 //! What the engine shows: windows on the queue, the gallery and the journal, and the proofs.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::EngineError;
@@ -238,8 +237,8 @@ impl Engine {
     pub fn neighbours(&self, id: SightingId) -> Result<Vec<Neighbour>, EngineError> {
         let record = self.live_sighting(id)?;
         let Some(vector) = record.vectors.first() else { return Ok(Vec::new()) };
-        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
-        let probe = gallery.vector(vector).map_err(EngineError::failed)?;
+        let gallery = self.read_gallery()?;
+        let probe = gallery.vector(vector).map_err(|e| self.refused(e))?;
         let neighbours = self.listed(&gallery, record.fingerprint, &probe, 21)?;
         Ok(neighbours.into_iter().filter(|neighbour| neighbour.sighting != id).collect())
     }
@@ -249,19 +248,39 @@ impl Engine {
     /// # Errors
     /// When the projection cannot be read.
     pub fn gallery_stats(&self) -> Result<GalleryStats, EngineError> {
-        let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
-        let (stats, indexes) = (gallery.stats(), self.index_rows(&gallery));
+        let (labels, in_use) = (self.store.label_count(), lock(&self.models).fingerprint);
+        let gallery = match self.gallery_so_far() {
+            Ok(gallery) => gallery,
+            Err(reading) => {
+                let sightings = reading.done;
+                return Ok(GalleryStats {
+                    labels,
+                    sightings,
+                    in_use,
+                    reading: Some(reading),
+                    ..GalleryStats::default()
+                });
+            }
+        };
+        let (stats, indexes, index_health) = (gallery.stats(), self.index_rows(&gallery), self.index_health(&gallery));
+        let unreadable = stats.unreadable.iter();
+        let unreadable = unreadable.map(|(number, why)| format!("{}: {why}", gallery.segment_path(*number).display()));
+        let unreadable = unreadable.collect();
         drop(gallery);
         let named = |(name, count): (String, usize)| Some((Fingerprint(name.parse().ok()?), count as u64));
         Ok(GalleryStats {
-            labels: self.store.label_count(),
+            labels,
             sightings: stats.sightings as u64,
             vectors: stats.vectors as u64,
             rows_on_disk: stats.segments.iter().map(|segment| u64::from(segment.rows)).sum(),
             bytes: stats.segments.iter().map(|segment| segment.bytes).sum(),
             fingerprints: stats.by_weights.into_iter().filter_map(named).collect(),
-            in_use: lock(&self.models).fingerprint,
+            in_use,
             indexes,
+            index_health,
+            damaged: stats.damaged as u64,
+            unreadable,
+            reading: None,
         })
     }
 

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
-use super::core::{Engine, ModelsState, Truth, damaged_sentence, lock};
+use super::admission::Admission;
+use super::core::{Engine, ModelsState, Truth, lock};
 use super::intents::Intents;
 use super::lane::Lane;
 use super::meters::Meters;
@@ -25,7 +26,8 @@ use crate::archive::{Archive, image_id};
 use crate::config::{Config, VectorType};
 use crate::domain::view::{Event, ModelStatus};
 use crate::domain::{Draft, Fact, ImageFailed, ItemId, ItemState, RawPath};
-use crate::gallery::{self, Gallery, GalleryError};
+use crate::files;
+use crate::gallery::{self, Gallery};
 use crate::intake::claim::Claims;
 use crate::intake::watch::{Notice, Watcher};
 use crate::journal::{self, Journal};
@@ -67,7 +69,7 @@ pub enum StartError {
     },
 }
 
-fn room(error: impl std::fmt::Display) -> StartError {
+pub(super) fn room(error: impl std::fmt::Display) -> StartError {
     StartError::Room(error.to_string())
 }
 
@@ -97,15 +99,11 @@ pub struct Running {
 /// Takes the workspace's lock, or says who has it.
 pub(super) fn take_lock(config: &Config) -> Result<File, StartError> {
     let path = config.database().join("engine.lock");
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
+    let options = &mut File::options();
+    let mut file = files::open_with(&path, options.read(true).write(true).create(true).truncate(false))
         .map_err(failed("open", &path))?;
     if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-        let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+        let pid = files::read_to_string(&path).unwrap_or_default().trim().to_owned();
         return Err(StartError::InUse { workspace: config.workspace.clone(), pid });
     }
     let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -140,7 +138,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     }
     let reader = journal.reader();
     let store = open_store(&database.join("store"), &mut journal, &mut warnings)?;
-    let gallery = open_gallery(&config, &store, &mut warnings)?;
+    let gallery = open_gallery(&config)?;
     let quarantine = database.join("quarantine");
     let claims = Arc::new(Claims::open(&database.join("queue")).map_err(room)?);
     let archive = Archive::open(&database.join("archive")).map_err(room)?;
@@ -164,7 +162,9 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         intents: Intents::default(),
         reader,
         store,
-        gallery: RwLock::new(gallery),
+        gallery: Admission::default(),
+        doubts: Mutex::default(),
+        indexing: Mutex::default(),
         archive,
         claims,
         quarantine,
@@ -183,6 +183,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         config,
         _lock: lock_file,
     });
+    let filling = engine.fill(gallery)?;
     let settings = serde_json::to_vec(&engine.config).map_err(room)?;
     let started = Fact::EngineStarted { version: env!("CARGO_PKG_VERSION").into(), config: image_id(&settings) };
     if options.watch {
@@ -192,6 +193,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     engine.take_up()?;
 
     let mut threads = vec![engine.remember_pictures()?];
+    threads.extend(filling);
     let mut spawn = |name: String, body: Box<dyn FnOnce() + Send>| -> Result<(), StartError> {
         let thread = std::thread::Builder::new()
             .name(name)
@@ -283,38 +285,18 @@ fn replay(store: &Store, journal: &Journal) -> Result<(), StartError> {
     }
 }
 
-/// Opens the gallery and enrols what the projection names. Damaged rows do not keep the engine from starting, for it is
-/// the engine that makes them anew; until then it answers no question about the gallery.
-fn open_gallery(config: &Config, store: &Store, warnings: &mut Vec<String>) -> Result<Gallery, StartError> {
+/// Opens the gallery's files; nothing is enrolled yet.
+fn open_gallery(config: &Config) -> Result<Gallery, StartError> {
     let dtype = match config.vector_type {
         VectorType::F32 => gallery::Dtype::F32,
         VectorType::F16 => gallery::Dtype::F16,
     };
-    let mut gallery =
-        Gallery::open(&config.database().join("gallery"), gallery::Options { dtype, ..gallery::Options::default() })
-            .map_err(room)?;
-    let (mut wrong, mut first) = (None, None);
-    store
-        .for_each_sighting(|id, record| match gallery.admit(id, record.label, record.fingerprint, &record.vectors) {
-            Ok(()) => {}
-            Err(error @ GalleryError::Row { .. }) => {
-                gallery.miss(id);
-                first.get_or_insert(error);
-            }
-            Err(error) => drop(wrong.get_or_insert(error)),
-        })
-        .map_err(room)?;
-    if let Some(error) = wrong {
-        return Err(room(error));
-    }
-    if let Some(first) = first {
-        warnings.push(format!("{} ({first})", damaged_sentence(gallery.damaged().len())));
-    }
-    Ok(gallery)
+    Gallery::open(&config.database().join("gallery"), gallery::Options { dtype, ..gallery::Options::default() })
+        .map_err(room)
 }
 
 /// A thread that panics must not go unnoticed: the engine halts and says so.
-fn guarded(engine: &Engine, what: &str, body: impl FnOnce()) {
+pub(super) fn guarded(engine: &Engine, what: &str, body: impl FnOnce()) {
     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
         // Whoever waits for an answer must not wait for ever.
         engine.lane.close();
@@ -421,6 +403,7 @@ impl Engine {
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.look_at_space();
+                self.look_at_segments();
             }
             if anchored.elapsed() >= ANCHOR {
                 anchored = Instant::now();

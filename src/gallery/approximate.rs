@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::filter::Sieve;
-use super::graph::{Graph, NONE};
+use super::graph::{self, Graph, IndexFault, NONE};
 use super::search::nearest;
 use super::{Gallery, GalleryError};
 use crate::domain::{Embedding, Fingerprint, Neighbour};
@@ -78,9 +78,17 @@ impl Index {
 /// Opens an index file; it takes part once it is given to [`Gallery::use_index`].
 ///
 /// # Errors
-/// The sentence says what is wrong with it: it is to be set aside, and made anew.
-pub fn open_index(path: &std::path::Path) -> Result<Opened, String> {
+/// [`IndexFault`] says whether it is to be set aside, and made anew.
+pub fn open_index(path: &Path) -> Result<Opened, IndexFault> {
     Graph::open(path).map(|graph| Opened { graph })
+}
+
+/// Whether an index file is what was written; nothing is kept of it.
+///
+/// # Errors
+/// The sentence says what is wrong with it.
+pub fn prove_index(path: &Path) -> Result<(), String> {
+    graph::prove(path)
 }
 
 impl Gallery {
@@ -113,10 +121,7 @@ impl Gallery {
         for member in &set.members {
             for (slot, place) in (member.slot..).zip(&member.places) {
                 let node = nodes.get(&place.segment).and_then(|rows| rows.get(place.row as usize)).copied();
-                let node = node.filter(|node| {
-                    let crc = segments.get(&place.segment).and_then(|s| s.row(place.row).ok()).map(|row| row.crc);
-                    crc.is_some() && crc == index.graph.row(*node).map(|row| row[2])
-                });
+                let node = node.filter(|node| index.graph.row(*node).map(|row| row[2]) == Some(place.crc));
                 match node.and_then(|node| index.slots.get_mut(node as usize).map(|slot| (node, slot))) {
                     Some((node, at)) => {
                         *at = slot;
@@ -188,7 +193,7 @@ impl Gallery {
             owners.dedup();
             let members = owners.into_iter().filter_map(|owner| set.members.get(owner));
             let slots = members.flat_map(|member| member.slot..member.slot + member.places.len() as u32);
-            let hits = self.compared(set, probe.as_slice(), slots);
+            let hits = self.compared(set, probe.as_slice(), slots)?;
             if hits.len() >= wanted {
                 return Ok(Some(nearest(hits, k)));
             }
@@ -202,10 +207,15 @@ impl Gallery {
     /// # Errors
     /// The file system refuses.
     pub fn set_index_aside(&self, fingerprint: Fingerprint) -> Result<PathBuf, GalleryError> {
-        let path = self.index_path(fingerprint);
-        let aside = path.with_extension("ann.damaged");
+        let (path, aside) = (self.index_path(fingerprint), self.index_aside(fingerprint));
         fs::rename(&path, &aside).map_err(GalleryError::io("set aside", &path))?;
         Ok(aside)
+    }
+
+    /// Where a damaged index of these weights is kept, if there was one.
+    #[must_use]
+    pub fn index_aside(&self, fingerprint: Fingerprint) -> PathBuf {
+        self.index_path(fingerprint).with_extension("ann.damaged")
     }
 
     /// Removes what a kill has left of unfinished indexes, and indexes of weights that nothing is enrolled with.
@@ -225,9 +235,27 @@ impl Gallery {
             }
             Ok(())
         };
+        self.check_index_dir()?;
         match tidy() {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(GalleryError::io("tidy", &dir)(error)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the indexes' folder can be one.
+    ///
+    /// # Errors
+    /// Something else stands there: the sentence says what to do.
+    pub fn check_index_dir(&self) -> Result<(), GalleryError> {
+        let dir = self.index_dir();
+        if dir.is_dir() || dir.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        Err(GalleryError::Index {
+            path: dir,
+            detail: "a folder is needed here, and something else stands there: move it away, and the folder and the \
+                     index in it are made anew"
+                .into(),
+        })
     }
 }

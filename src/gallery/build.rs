@@ -11,8 +11,10 @@ use usearch::ffi::{IndexOptions, MetricKind, ScalarKind};
 use super::filter::coded;
 use super::graph::{DIGEST, HEADER, NONE, Row, Shape};
 use super::kernel::one;
+use super::segment::Scratch;
 use super::{Gallery, GalleryError};
 use crate::domain::Fingerprint;
+use crate::files;
 
 /// Neighbours of a node on the upper levels; twice as many on the lowest.
 const LINKS: usize = 16;
@@ -79,27 +81,37 @@ fn distance(a: &[i8], b: &[i8], turned: &mut [u8]) -> f32 {
 }
 
 impl Gallery {
-    /// What an index over everything enrolled with these weights is made from; none where nothing is.
+    /// What an index over everything enrolled with these weights is made from; none where nothing is enrolled.
     #[must_use]
     pub fn snapshot(&self, fingerprint: Fingerprint) -> Option<Snapshot> {
         let set = self.members.sets.get(&fingerprint)?;
         let mut rows = Vec::new();
         for place in set.members.iter().flat_map(|member| &member.places) {
-            let crc = self.segments.get(&place.segment)?.row(place.row).ok()?.crc;
-            rows.push([place.segment, place.row, crc]);
+            rows.push([place.segment, place.row, place.crc]);
         }
         Some(Snapshot { fingerprint, dimension: set.filter.dimension(), rows })
     }
 
     /// The builder's entries for some rows of a snapshot. Rows are never changed, so it does not matter what has been
     /// enrolled or removed since.
-    fn entries(&self, snapshot: &Snapshot, rows: &[Row], stride: usize) -> Vec<Vec<i8>> {
-        let mut scratch = Vec::new();
-        let entry = |[segment, row, _]: &Row| {
-            let vector = self.segments.get(segment).map(|s| s.components(*row, &mut scratch)).unwrap_or_default();
-            entry(&vector[..vector.len().min(snapshot.dimension)], stride)
-        };
-        rows.iter().map(entry).collect()
+    ///
+    /// # Errors
+    /// A row is no longer what was enrolled.
+    fn entries(&self, snapshot: &Snapshot, rows: &[Row], stride: usize) -> Result<Vec<Vec<i8>>, GalleryError> {
+        let mut scratch = Scratch::default();
+        let mut entries = Vec::with_capacity(rows.len());
+        for [segment, row, crc] in rows {
+            let read = self.segments.get(segment).map(|s| s.components(*row, *crc, &mut scratch));
+            let vector = read.unwrap_or_else(|| Err("is in a segment that is gone".into()));
+            let vector = vector.map_err(|detail| GalleryError::Row {
+                path: self.segment_path(*segment),
+                row: *row,
+                sighting: None,
+                detail,
+            })?;
+            entries.push(entry(&vector[..vector.len().min(snapshot.dimension)], stride));
+        }
+        Ok(entries)
     }
 
     /// Where the index of these weights lies.
@@ -117,14 +129,15 @@ impl Gallery {
 /// `going_on` says so. The gallery is borrowed (`with`) for moments only. Gives whether it was made.
 ///
 /// # Errors
-/// The builder has no memory, or the file system refuses.
+/// The builder has no memory, the file system refuses, or a row is no longer what was enrolled.
 pub fn build_index(
     snapshot: &Snapshot,
     with: impl Fn(&mut dyn FnMut(&Gallery)),
     mut going_on: impl FnMut(usize) -> bool,
 ) -> Result<bool, GalleryError> {
-    let mut path = PathBuf::new();
-    with(&mut |gallery| path = gallery.index_path(snapshot.fingerprint));
+    let (mut path, mut room) = (PathBuf::new(), Ok(()));
+    with(&mut |gallery| (path, room) = (gallery.index_path(snapshot.fingerprint), gallery.check_index_dir()));
+    room?;
     let failed = |error: &dyn std::fmt::Display| GalleryError::Index { path: path.clone(), detail: error.to_string() };
     let stride = snapshot.dimension.next_multiple_of(64);
     let options = IndexOptions {
@@ -154,9 +167,9 @@ pub fn build_index(
         if !going_on(number * TOGETHER) {
             return Ok(false);
         }
-        let mut entries = Vec::new();
+        let mut entries = Ok(Vec::new());
         with(&mut |gallery| entries = gallery.entries(snapshot, rows, stride));
-        for (node, entry) in (number * TOGETHER..).zip(entries) {
+        for (node, entry) in (number * TOGETHER..).zip(entries?) {
             index.add(node as u64, &entry).map_err(|e| failed(&e))?;
         }
     }
@@ -215,7 +228,7 @@ fn write(index: &usearch::Index, snapshot: &Snapshot, stride: usize, path: &Path
         fingerprint: snapshot.fingerprint,
     };
     let mut header = shape.header();
-    let file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let file = BufWriter::with_capacity(1 << 20, files::create(path)?);
     let mut out = Output { file, digest: Sha256::new_with_prefix(&header[..DIGEST]), length: HEADER };
     out.file.write_all(&header)?;
     for row in &snapshot.rows {

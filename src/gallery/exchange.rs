@@ -1,7 +1,7 @@
 //! Taking vectors out and in: a safetensors file with what each vector is.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use safetensors::tensor::{Dtype as TensorType, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::segment::Scratch;
 use super::{Gallery, GalleryError};
 use crate::domain::{Embedding, Enrolled, Fingerprint, ImageId, Label, Rotation, SightingId};
 
@@ -63,12 +64,12 @@ impl Gallery {
     /// Writes everything that is enrolled with these weights to a new or replaced file, whole or not at all.
     ///
     /// # Errors
-    /// The file system refuses; the vectors have more than one dimension.
+    /// The file system refuses; the vectors have more than one dimension; one of them is no longer what was enrolled.
     pub fn export(&self, path: &Path, fingerprint: Fingerprint) -> Result<Exported, GalleryError> {
         let mut members: Vec<_> =
             self.members.sets.get(&fingerprint).into_iter().flat_map(|set| &set.members).collect();
         members.sort_by(|a, b| (&a.label, a.sighting).cmp(&(&b.label, b.sighting)));
-        let (mut rows, mut bytes, mut scratch, mut dimension) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let (mut rows, mut bytes, mut scratch, mut dimension) = (Vec::new(), Vec::new(), Scratch::default(), 0);
         for member in &members {
             for place in &member.places {
                 let Some(segment) = self.segments.get(&place.segment) else {
@@ -79,7 +80,7 @@ impl Gallery {
                     return Err(GalleryError::Dimension { fingerprint, expected, given });
                 }
                 dimension = segment.dimension;
-                let components = segment.components(place.row, &mut scratch);
+                let components = self.enrolled(member.sighting, place, &mut scratch)?;
                 bytes.extend(components.iter().flat_map(|v| v.to_le_bytes()));
                 rows.push(Line { label: member.label.clone(), sighting: member.sighting, rotation: place.rotation });
             }
@@ -130,23 +131,22 @@ impl Gallery {
     }
 }
 
-/// Reads a file that [`Gallery::export`] wrote.
+/// Reads the bytes of a file that [`Gallery::export`] wrote; `name` is for the messages.
 ///
 /// # Errors
-/// It cannot be read, or is no such file.
-pub fn read_export(path: &Path) -> Result<Imported, GalleryError> {
+/// It is no such file.
+pub fn read_export(name: &str, bytes: &[u8]) -> Result<Imported, GalleryError> {
     let refuse = |detail: &dyn std::fmt::Display| GalleryError::Exchange {
-        what: path.display().to_string(),
-        detail: format!("this is no exported gallery: {detail}"),
+        what: name.to_owned(),
+        detail: format!("this is no exported gallery: {detail}; name a file that `sightline gallery export` wrote"),
     };
-    let bytes = fs::read(path).map_err(GalleryError::io("read", path))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| refuse(&e))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| refuse(&e))?;
     let text = header.metadata().as_ref().and_then(|m| m.get(METADATA)).ok_or_else(|| refuse(&"it does not say so"))?;
     let metadata: Metadata = serde_json::from_str(text).map_err(|e| refuse(&e))?;
     if metadata.version != 1 {
         return Err(refuse(&format!("its version is {}, this program reads 1", metadata.version)));
     }
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| refuse(&e))?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(|e| refuse(&e))?;
     let tensor = tensors.tensor(TENSOR).map_err(|e| refuse(&e))?;
     let (TensorType::F32, [rows, dimension]) = (tensor.dtype(), tensor.shape()) else {
         return Err(refuse(&"its vectors are not a table of f32"));
@@ -170,7 +170,7 @@ pub fn read_export(path: &Path) -> Result<Imported, GalleryError> {
             vectors.push((line.rotation, vector(row)));
         }
     }
-    let file = ImageId(Sha256::digest(&bytes).into());
+    let file = ImageId(Sha256::digest(bytes).into());
     Ok(Imported { file, fingerprint: metadata.fingerprint, originals, sightings })
 }
 

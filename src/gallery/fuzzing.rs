@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::segment::Segment;
+use super::segment::{Scratch, Segment};
 use super::{Gallery, Options, read_export};
 use crate::domain::{Label, VectorRef};
 
@@ -44,7 +44,8 @@ fn open(bytes: &[u8]) {
     let Some(segment) = gallery.segments.get(&0) else { return };
     let fingerprint = segment.fingerprint;
     let rows = (0..segment.rows).filter_map(|row| {
-        let read = Segment::row(segment, row).ok()?;
+        let mut scratch = Scratch::default();
+        let read = Segment::row(segment, row, &mut scratch).ok()?;
         Some((read.sighting, VectorRef { segment: 0, row, rotation: read.rotation, crc: read.crc }))
     });
     let rows: Vec<_> = rows.collect();
@@ -61,8 +62,5 @@ fn open(bytes: &[u8]) {
 
 /// Reads `bytes` as an exported gallery.
 pub fn export(bytes: &[u8]) {
-    let path = folder().join("export.safetensors");
-    if fs::write(&path, bytes).is_ok() {
-        drop(read_export(&path));
-    }
+    drop(read_export("fuzz", bytes));
 }

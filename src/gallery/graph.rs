@@ -14,25 +14,30 @@
 //! | upper | for each level above the lowest `upper links` numbers of nodes |
 //! | codes | for each node `stride` bytes: its components as whole numbers, 128 added |
 //!
-//! The file is a copy: it can be made anew from the segments at any time, and is set aside on any doubt. Its digest is
-//! checked before it is used, and no number in it is used as a place without a check, so that a file which changes under
-//! the program gives a wrong list at worst. What is shown of a list is computed from the segments.
+//! The file is a copy: it can be made anew from the segments at any time, and is set aside on any doubt. It is read into
+//! memory, not mapped: a mapped file that somebody cuts ends whoever looks at it (SIGBUS). Its digest is checked before it
+//! is used, and still no number in it is used as a place without a check, so that a file which lies under a right digest
+//! gives a wrong list at worst. What is shown of a list is computed from the segments.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use memmap2::Mmap;
+use memmap2::MmapMut;
 use sha2::{Digest, Sha256};
 
 use super::filter::coded;
 use super::kernel::picked;
 use crate::domain::{Fingerprint, ImageId};
+use crate::files;
 
 pub(super) const MAGIC: [u8; 8] = *b"SLANN\x1A\x0A\x01";
 pub(super) const HEADER: usize = 128;
 /// Where the digest lies in the header.
 pub(super) const DIGEST: usize = 96;
+/// Bytes that are read at once.
+const BLOCK: usize = 1 << 20;
 /// Levels that no graph has: each has about a sixteenth of the nodes of the one below.
 const TALLEST: usize = 64;
 /// No node, no list.
@@ -150,9 +155,74 @@ struct Step {
     done: bool,
 }
 
-/// An index, mapped and proven.
+/// Why an index file is not used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IndexFault {
+    /// It is not what was written: to be set aside, and made anew.
+    #[error("{0}")]
+    Damaged(String),
+    /// The system gives no memory for it.
+    #[error("there is no memory for the {} MB of the index ({why}); free memory, or set gallery.ann_above to 0", bytes >> 20)]
+    NoMemory {
+        /// Its length.
+        bytes: usize,
+        /// The system's answer.
+        why: String,
+    },
+}
+
+/// An index file with a header that can be true.
+struct Begun {
+    file: File,
+    header: [u8; HEADER],
+    shape: Shape,
+    places: Places,
+}
+
+impl Begun {
+    fn open(path: &Path) -> Result<Self, String> {
+        let mut file = files::open(path).map_err(|e| format!("it cannot be opened: {e}"))?;
+        let length = file.metadata().map_err(|e| format!("it cannot be looked at: {e}"))?.len();
+        let mut header = [0; HEADER];
+        file.read_exact(&mut header).map_err(|e| format!("it has no whole header: {e}"))?;
+        let shape = Shape::read(&header).ok_or("it does not begin like an index")?;
+        let places = shape.places().filter(|p| p.end as u64 == length);
+        let places = places.ok_or("its length is not what its header says")?;
+        if shape.stride < shape.dimension || shape.entry as usize >= shape.nodes || shape.level > TALLEST {
+            return Err("its header contradicts itself".into());
+        }
+        Ok(Self { file, header, shape, places })
+    }
+
+    /// Reads a block of what follows the header.
+    fn next(&mut self, block: &mut [u8], digest: &mut Sha256) -> Result<(), String> {
+        self.file.read_exact(block).map_err(|e| format!("it cannot be read: {e}"))?;
+        digest.update(block);
+        Ok(())
+    }
+
+    /// Whether what was read is what was written.
+    fn proven(&self, digest: Sha256) -> Result<(), String> {
+        if digest.finalize()[..] == self.header[DIGEST..] { Ok(()) } else { Err("its digest does not match".into()) }
+    }
+}
+
+/// Whether an index file is what was written; `Err` says what is wrong with it. Takes no memory for it.
+pub(super) fn prove(path: &Path) -> Result<(), String> {
+    let mut begun = Begun::open(path)?;
+    let (mut left, mut block) = (begun.places.end - HEADER, vec![0; BLOCK]);
+    let mut digest = Sha256::new_with_prefix(&begun.header[..DIGEST]);
+    while left > 0 {
+        let now = left.min(BLOCK);
+        begun.next(&mut block[..now], &mut digest)?;
+        left -= now;
+    }
+    begun.proven(digest)
+}
+
+/// An index, in memory and proven.
 pub(super) struct Graph {
-    map: Mmap,
+    bytes: MmapMut,
     pub shape: Shape,
     places: Places,
     scratch: Mutex<Vec<Scratch>>,
@@ -166,30 +236,30 @@ struct Coded {
 }
 
 impl Graph {
-    /// Maps an index file and proves it by its digest; `Err` says what is wrong with it.
-    pub(super) fn open(path: &Path) -> Result<Self, String> {
-        let file = File::open(path).map_err(|e| format!("it cannot be opened: {e}"))?;
-        // SAFETY: the file belongs to the engine alone (it holds the workspace's lock), and is never changed after it got
-        // its name; whatever it holds, nothing in it is used as a place without a check.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| format!("it cannot be mapped: {e}"))?;
-        let shape = Shape::read(&map).ok_or("it does not begin like an index")?;
-        let places = shape.places().filter(|p| p.end == map.len()).ok_or("its length is not what its header says")?;
-        if shape.stride < shape.dimension || shape.entry as usize >= shape.nodes || shape.level > TALLEST {
-            return Err("its header contradicts itself".into());
-        }
-        let digest = Sha256::new_with_prefix(&map[..DIGEST]).chain_update(&map[HEADER..]).finalize();
-        if digest[..] != map[DIGEST..HEADER] {
-            return Err("its digest does not match".into());
-        }
-        Ok(Self { map, shape, places, scratch: Mutex::default() })
+    /// Reads an index file and proves it by its digest.
+    pub(super) fn open(path: &Path) -> Result<Self, IndexFault> {
+        let mut begun = Begun::open(path).map_err(IndexFault::Damaged)?;
+        let length = begun.places.end;
+        let mut bytes = MmapMut::map_anon(length)
+            .map_err(|error| IndexFault::NoMemory { bytes: length, why: error.to_string() })?;
+        // Large pages where the system has them: a search goes from place to place.
+        #[cfg(target_os = "linux")]
+        drop(bytes.advise(memmap2::Advice::HugePage));
+        let (header, rest) = bytes.split_at_mut(HEADER);
+        header.copy_from_slice(&begun.header);
+        let mut digest = Sha256::new_with_prefix(&begun.header[..DIGEST]);
+        rest.chunks_mut(BLOCK).try_for_each(|block| begun.next(block, &mut digest)).map_err(IndexFault::Damaged)?;
+        begun.proven(digest).map_err(IndexFault::Damaged)?;
+        let Begun { shape, places, .. } = begun;
+        Ok(Self { bytes, shape, places, scratch: Mutex::default() })
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.map.len()
+        self.bytes.len()
     }
 
     fn words(&self, begin: usize, count: usize) -> &[u32] {
-        let bytes = self.map.get(begin..begin + 4 * count).unwrap_or_default();
+        let bytes = self.bytes.get(begin..begin + 4 * count).unwrap_or_default();
         // SAFETY: every bit pattern is a u32; sections begin at multiples of 64 in a map that begins at a page.
         unsafe { bytes.align_to::<u32>().1 }
     }
@@ -217,7 +287,7 @@ impl Graph {
     }
 
     fn similarities(&self, probe: &Coded, nodes: &[u32], found: &mut Vec<i32>) -> impl Iterator<Item = (f32, u32)> {
-        let codes = self.map.get(self.places.codes..).unwrap_or_default();
+        let codes = self.bytes.get(self.places.codes..).unwrap_or_default();
         let scales = self.words(self.places.scales, self.shape.nodes);
         picked(codes, self.shape.stride, &probe.codes, nodes, found);
         nodes.iter().zip(found.iter()).map(move |(node, sum)| {

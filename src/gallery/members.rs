@@ -1,9 +1,10 @@
 //! Which vectors are enrolled, as what: told by the journal's entries, checked against the rows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::approximate::Index;
 use super::filter::Filter;
+use super::segment::Scratch;
 use super::{Dtype, Gallery, GalleryError};
 use crate::domain::{Embedding, Fingerprint, Label, Rotation, SightingId, VectorRef};
 
@@ -12,6 +13,8 @@ use crate::domain::{Embedding, Fingerprint, Label, Rotation, SightingId, VectorR
 pub(super) struct Place {
     pub segment: u32,
     pub row: u32,
+    /// The vector's checksum, as the journal names it.
+    pub crc: u32,
     pub rotation: Rotation,
 }
 
@@ -146,23 +149,6 @@ pub struct GalleryStats {
     pub damaged: usize,
 }
 
-/// What reading every row found.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct VerifyReport {
-    /// Whether every enrolled row is sound.
-    pub ok: bool,
-    /// Rows read.
-    pub rows: u64,
-    /// Of those, enrolled.
-    pub enrolled: u64,
-    /// Rows that are damaged but that nothing enrolled needs.
-    pub damaged_unused: u64,
-    /// Bytes that crashes left behind whole rows.
-    pub torn_bytes: u64,
-    /// Everything that is wrong, one sentence each.
-    pub problems: Vec<String>,
-}
-
 impl Gallery {
     /// Enrols a sighting with the rows that its journal entry names; each row's checksum is checked. A sighting that
     /// is enrolled already is replaced: so it is done after embedding anew.
@@ -179,13 +165,7 @@ impl Gallery {
         let (mut places, mut copies) = (Vec::with_capacity(vectors.len()), Vec::with_capacity(vectors.len()));
         let mut dimension = self.members.sets.get(&fingerprint).map(|set| set.filter.dimension());
         for reference in vectors {
-            if let Some(segment) = self.segments.get_mut(&reference.segment) {
-                segment.map()?;
-            }
-            self.check_row(reference, sighting, fingerprint)?;
-            let mut scratch = Vec::new();
-            let components = self.segments.get(&reference.segment).map(|s| s.components(reference.row, &mut scratch));
-            let copy = components.unwrap_or_default().to_vec();
+            let copy = self.sound_row(reference, sighting, fingerprint)?;
             if *dimension.get_or_insert(copy.len()) != copy.len() {
                 return Err(self.bad_row(
                     reference,
@@ -194,7 +174,8 @@ impl Gallery {
                 ));
             }
             copies.push(copy);
-            places.push(Place { segment: reference.segment, row: reference.row, rotation: reference.rotation });
+            let VectorRef { segment, row, rotation, crc } = *reference;
+            places.push(Place { segment, row, crc, rotation });
         }
         let member = Member { sighting, label, places, slot: 0 };
         self.members.insert(fingerprint, member, &copies).map_err(GalleryError::Memory)
@@ -241,11 +222,10 @@ impl Gallery {
     /// The row is missing or damaged.
     pub fn vector(&self, reference: &VectorRef) -> Result<Embedding, GalleryError> {
         let segment = self.segments.get(&reference.segment);
-        let sound = segment.and_then(|s| s.row(reference.row).ok().map(|row| (s, row.sighting)));
-        let (segment, sighting) = sound.ok_or_else(|| self.bad_row(reference, None, "cannot be read"))?;
-        self.check_row(reference, sighting, segment.fingerprint)?;
-        let mut scratch = Vec::new();
-        Embedding::normalised(segment.components(reference.row, &mut scratch).to_vec())
+        let sighting = segment.and_then(|s| Some(s.row(reference.row, &mut Scratch::default()).ok()?.sighting));
+        let known = segment.zip(sighting).ok_or_else(|| self.bad_row(reference, None, "cannot be read"));
+        let (segment, sighting) = known?;
+        Embedding::normalised(self.sound_row(reference, sighting, segment.fingerprint)?)
             .ok_or_else(|| self.bad_row(reference, Some(sighting), "is no direction (its length is zero)"))
     }
 
@@ -287,64 +267,31 @@ impl Gallery {
         }
     }
 
-    /// Reads every row of every segment. Damage to rows that nothing enrolled needs is counted, not a problem.
-    ///
-    /// # Errors
-    /// A segment cannot be mapped.
-    pub fn verify(&mut self) -> Result<VerifyReport, GalleryError> {
-        let places = self.members.all().flat_map(|m| &m.places);
-        let needed: HashSet<(u32, u32)> = places.map(|p| (p.segment, p.row)).collect();
-        let (mut rows, mut sound_needed, mut damaged_unused, mut torn_bytes) = (0, 0, 0, 0);
-        let mut problems = Vec::new();
-        for segment in self.segments.values_mut() {
-            segment.map()?;
-            torn_bytes += segment.torn;
-            for number in 0..segment.rows {
-                rows += 1;
-                let needed = needed.contains(&(segment.number, number));
-                let wrong = match segment.row(number) {
-                    Ok(row) if crc32fast::hash(row.bytes) == row.crc => None,
-                    Ok(_) => Some("is damaged (its checksum does not match)"),
-                    Err(wrong) => Some(wrong),
-                };
-                match (wrong, needed) {
-                    (None, needed) => sound_needed += u64::from(needed),
-                    (Some(wrong), true) => {
-                        problems.push(format!("{}: row {number}, which is enrolled, {wrong}", segment.path.display()));
-                    }
-                    (Some(_), false) => damaged_unused += 1,
-                }
-            }
-        }
-        problems.extend(self.members.damaged.iter().map(|sighting| format!("{sighting}: its vectors are damaged")));
-        if problems.is_empty() && sound_needed < needed.len() as u64 {
-            problems.push(format!("{} enrolled rows are missing", needed.len() as u64 - sound_needed));
-        }
-        Ok(VerifyReport { ok: problems.is_empty(), rows, enrolled: sound_needed, damaged_unused, torn_bytes, problems })
-    }
-
-    /// Whether the row is the one that the reference names.
-    fn check_row(
+    /// The vector that the reference names, its row checked against everything that is known of it.
+    fn sound_row(
         &self,
         reference: &VectorRef,
         sighting: SightingId,
         fingerprint: Fingerprint,
-    ) -> Result<(), GalleryError> {
+    ) -> Result<Vec<f32>, GalleryError> {
         let bad = |detail: &str| Err(self.bad_row(reference, Some(sighting), detail));
         let Some(segment) = self.segments.get(&reference.segment) else {
             let why = self.unreadable.get(&reference.segment).map_or("it is missing", String::as_str);
             return bad(&format!("cannot be read, for the segment cannot: {why}"));
         };
-        match segment.row(reference.row) {
-            Err(wrong) => bad(wrong),
+        let mut scratch = Scratch::default();
+        match segment.row(reference.row, &mut scratch) {
+            Err(wrong) => bad(&wrong),
             Ok(row) if row.sighting != sighting => bad(&format!("belongs to {}", row.sighting)),
             Ok(row) if row.rotation != reference.rotation => bad("has another rotation than the journal says"),
             Ok(row) if row.crc != reference.crc => bad("is not the vector that the journal names"),
-            Ok(row) if crc32fast::hash(row.bytes) != row.crc => bad("is damaged (its checksum does not match)"),
-            Ok(_) if segment.fingerprint != fingerprint => {
-                bad(&format!("was made with weights {}, not {fingerprint}", segment.fingerprint))
-            }
-            Ok(_) => Ok(()),
+            Ok(row) => match row.is_sound() {
+                Err(wrong) => bad(&wrong),
+                Ok(()) if segment.fingerprint != fingerprint => {
+                    bad(&format!("was made with weights {}, not {fingerprint}", segment.fingerprint))
+                }
+                Ok(()) => Ok(segment.dtype.decoded(row.bytes)),
+            },
         }
     }
 

@@ -4,9 +4,10 @@
 use std::cmp::Ordering;
 
 use super::filter::Sieve;
-use super::members::{Member, Set};
+use super::members::{Member, Place, Set};
+use super::segment::Scratch;
 use super::{Gallery, GalleryError};
-use crate::domain::{Embedding, Fingerprint, Neighbour, Rotation};
+use crate::domain::{Embedding, Fingerprint, Neighbour, Rotation, SightingId};
 
 /// Sums kept apart in a dot product, so that the compiler can do them side by side.
 const LANES: usize = 64;
@@ -34,7 +35,8 @@ impl Gallery {
     /// enrolled.
     ///
     /// # Errors
-    /// Everything enrolled was made with other weights; the probe has another dimension.
+    /// Everything enrolled was made with other weights; the probe has another dimension; a vector that may be among the
+    /// nearest is no longer what was enrolled ([`GalleryError::Row`]; [`Gallery::doubt`] finds the others).
     pub fn search(
         &self,
         fingerprint: Fingerprint,
@@ -66,7 +68,7 @@ impl Gallery {
             let mut sieves: Vec<Sieve> = probes.iter().map(|_| Sieve::new(k)).collect();
             set.filter.sift(&ready, &mut sieves);
             for (probe, sieve) in probes.iter().zip(sieves) {
-                answers.push(nearest(self.compared(set, probe.as_slice(), sieve.left()), k));
+                answers.push(nearest(self.compared(set, probe.as_slice(), sieve.left())?, k));
             }
         }
         Ok(answers)
@@ -89,13 +91,21 @@ impl Gallery {
     }
 
     /// Compares the vectors of these slots, ascending, as they were enrolled: the best of each sighting.
-    pub(super) fn compared<'a>(&self, set: &'a Set, probe: &[f32], slots: impl Iterator<Item = u32>) -> Vec<Hit<'a>> {
-        let (mut hits, mut scratch) = (Vec::<Hit<'a>>::new(), Vec::new());
+    ///
+    /// # Errors
+    /// One of them is no longer what was enrolled: without it, the list could show the next of kin.
+    pub(super) fn compared<'a>(
+        &self,
+        set: &'a Set,
+        probe: &[f32],
+        slots: impl Iterator<Item = u32>,
+    ) -> Result<Vec<Hit<'a>>, GalleryError> {
+        let (mut hits, mut scratch) = (Vec::<Hit<'a>>::new(), Scratch::default());
         for slot in slots {
             let Some(member) = set.filter.owner(slot).and_then(|owner| set.members.get(owner)) else { continue };
             let Some(place) = member.places.get((slot - member.slot) as usize) else { continue };
-            let Some(segment) = self.segments.get(&place.segment) else { continue };
-            let similarity = dot(segment.components(place.row, &mut scratch), probe);
+            let vector = self.enrolled(member.sighting, place, &mut scratch)?;
+            let similarity = dot(vector, probe);
             match hits.last_mut().filter(|last| std::ptr::eq(last.member, member)) {
                 Some(last) if similarity > last.similarity => {
                     (last.similarity, last.rotation) = (similarity, place.rotation);
@@ -104,7 +114,27 @@ impl Gallery {
                 None => hits.push(Hit { similarity, rotation: place.rotation, member }),
             }
         }
-        hits
+        Ok(hits)
+    }
+
+    /// A vector as it was enrolled.
+    ///
+    /// # Errors
+    /// What is on the disk is no longer that.
+    pub(super) fn enrolled<'a>(
+        &self,
+        sighting: SightingId,
+        place: &Place,
+        scratch: &'a mut Scratch,
+    ) -> Result<&'a [f32], GalleryError> {
+        let segment = self.segments.get(&place.segment);
+        let read = segment.map(|segment| segment.components(place.row, place.crc, scratch));
+        read.unwrap_or_else(|| Err("is in a segment that is gone".into())).map_err(|detail| GalleryError::Row {
+            path: self.segment_path(place.segment),
+            row: place.row,
+            sighting: Some(sighting),
+            detail,
+        })
     }
 }
 
@@ -175,7 +205,7 @@ impl Gallery {
     pub(super) fn scan(&self, fingerprint: Fingerprint, probe: &Embedding, k: usize) -> Vec<Neighbour> {
         let set = &self.members.sets[&fingerprint];
         let slots = set.members.iter().flat_map(|m| m.slot..m.slot + m.places.len() as u32);
-        nearest(self.compared(set, probe.as_slice(), slots), k)
+        nearest(self.compared(set, probe.as_slice(), slots).unwrap_or_default(), k)
     }
 }
 

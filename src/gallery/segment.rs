@@ -1,23 +1,30 @@
-//! One file of vectors: its layout, adding rows, reading rows through a memory map.
+//! One file of vectors: its layout, adding rows, reading rows.
+//!
+//! Rows are read, not mapped: a mapped file that somebody cuts ends whoever looks at it (SIGBUS), or shows zeros where it
+//! was. What is read is held against its checksum each time, so that no answer comes from other bytes than those enrolled.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read as _;
-use std::os::unix::fs::FileExt as _;
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
-use memmap2::Mmap;
 
 use super::{Dtype, GalleryError};
 use crate::domain::{Embedding, Fingerprint, ImageId, Rotation, SightingId, VectorRef};
-
-#[cfg(target_endian = "big")]
-compile_error!("vector segments are little-endian and read in place");
+use crate::files;
 
 const MAGIC: [u8; 8] = *b"SLVEC\x1A\x0A\x01";
 const HEADER: usize = 64;
 const ROW_HEAD: usize = 48;
+/// Components of a vector at most: a row is read in one piece.
+const WIDEST: usize = 1 << 20;
+/// Bytes that are read at once where all rows are.
+const BLOCK: usize = 1 << 20;
+
+const CUT: &str = "is past the file's end: somebody has cut it";
+const DAMAGED: &str = "is damaged (its checksum does not match)";
 
 /// A segment, open.
 pub(super) struct Segment {
@@ -31,7 +38,13 @@ pub(super) struct Segment {
     /// Bytes behind the last whole row: a write that was never finished.
     pub torn: u64,
     file: File,
-    map: Option<Mmap>,
+}
+
+/// Room to read a vector into, used again for the next one.
+#[derive(Default)]
+pub(super) struct Scratch {
+    bytes: Vec<u8>,
+    values: Vec<f32>,
 }
 
 /// What a row says of itself.
@@ -71,14 +84,14 @@ impl Segment {
             Ok(file)
         };
         let file = make().map_err(GalleryError::io("create", &path))?;
-        Ok(Self { number, path, dtype, dimension, fingerprint, rows: 0, torn: 0, file, map: None })
+        Ok(Self { number, path, dtype, dimension, fingerprint, rows: 0, torn: 0, file })
     }
 
     /// Opens a segment. `None` where a crash left it without a whole header: no row can be in it.
     pub(super) fn open(dir: &Path, number: u32) -> Result<Option<Self>, GalleryError> {
         let path = Self::path(dir, number);
-        let mut file =
-            OpenOptions::new().read(true).write(true).open(&path).map_err(GalleryError::io("open", &path))?;
+        let mut file = files::open_with(&path, OpenOptions::new().read(true).write(true))
+            .map_err(GalleryError::io("open", &path))?;
         let length = file.metadata().map_err(GalleryError::io("look at", &path))?.len();
         if length < HEADER as u64 {
             return Ok(None);
@@ -98,6 +111,9 @@ impl Segment {
         }
         let dtype = Dtype::of_bytes(number_at(8)).ok_or_else(|| refuse("its components are neither f32 nor f16"))?;
         let dimension = number_at(12) as usize;
+        if dimension > WIDEST {
+            return Err(refuse("its vectors have more components than any model's"));
+        }
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(&header[16..48]);
         let row_bytes = (ROW_HEAD + dimension * dtype.bytes()) as u64;
@@ -111,7 +127,6 @@ impl Segment {
             rows,
             torn: content % row_bytes,
             file,
-            map: None,
             path,
         }))
     }
@@ -154,71 +169,103 @@ impl Segment {
         self.file.sync_data().map_err(GalleryError::io("sync", &self.path))
     }
 
-    /// Maps all whole rows, if they are not mapped yet, and room for more: rows added later then need no new map.
-    pub(super) fn map(&mut self) -> Result<(), GalleryError> {
-        let length = self.bytes() as usize;
-        if self.map.as_ref().is_none_or(|map| map.len() < length) {
-            let room = length.next_power_of_two().max(1 << 20);
-            // SAFETY: the file belongs to the engine alone (it holds the workspace's lock), rows that were written
-            // are never changed and the file is never shortened, so the mapped bytes stay as they are. Bytes past
-            // the file's end are never read: every access is checked against the number of whole rows.
-            let map = unsafe { memmap2::MmapOptions::new().len(room).map(&self.file) };
-            self.map = Some(map.map_err(GalleryError::io("map", &self.path))?);
+    /// What somebody has done to the file under the program: removed, replaced or cut it.
+    pub(super) fn lost(&self) -> Option<&'static str> {
+        let about = self.file.metadata().ok()?;
+        match () {
+            () if about.nlink() == 0 => Some("somebody has removed or replaced it"),
+            () if about.len() < self.bytes() => Some("somebody has cut it"),
+            () => None,
         }
-        Ok(())
     }
 
-    /// A row's bytes.
-    fn slice(&self, row: u32) -> Option<&[u8]> {
-        if row >= self.rows {
-            return None;
+    /// Tells the system that the whole file is about to be read, in whatever order.
+    pub(super) fn expect_reading(&self) {
+        #[cfg(target_os = "linux")]
+        if let Err(error) = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::WillNeed) {
+            tracing::debug!(%error, "the system takes no advice on {}", self.path.display());
         }
-        let begin = HEADER + row as usize * self.row_bytes();
-        self.map.as_ref()?.get(begin..begin + self.row_bytes())
+    }
+
+    /// Reads rows from `first` on into `bytes`; how many whole ones came.
+    fn read_rows(&self, first: u32, count: usize, bytes: &mut Vec<u8>) -> Result<usize, String> {
+        bytes.resize(count * self.row_bytes(), 0);
+        let begin = HEADER as u64 + u64::from(first) * self.row_bytes() as u64;
+        let mut read = 0;
+        while read < bytes.len() {
+            match self.file.read_at(&mut bytes[read..], begin + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(format!("cannot be read: {error}")),
+            }
+        }
+        Ok(read / self.row_bytes())
     }
 
     /// A row as it is on disk, its head checked; `Err` says what is wrong.
-    pub(super) fn row(&self, row: u32) -> Result<Row<'_>, &'static str> {
-        let row = self.slice(row).ok_or("is past the segment's end")?;
-        let (head, bytes) = row.split_at(ROW_HEAD);
-        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        if crc32fast::hash(&head[..44]) != number(44) {
-            return Err("is damaged (its head's checksum does not match)");
+    pub(super) fn row<'a>(&self, row: u32, scratch: &'a mut Scratch) -> Result<Row<'a>, String> {
+        if row >= self.rows {
+            return Err("is past the segment's end".into());
         }
-        let mut image = [0; 32];
-        image.copy_from_slice(&head[..32]);
-        let rotation =
-            Rotation::try_from(u16::from_le_bytes([head[36], head[37]])).map_err(|_| "has no known rotation")?;
-        let sighting = SightingId { image: ImageId(image), index: number(32) };
-        Ok(Row { sighting, rotation, crc: number(40), bytes })
+        match self.read_rows(row, 1, &mut scratch.bytes)? {
+            0 => Err(CUT.into()),
+            _ => parsed(&scratch.bytes),
+        }
     }
 
-    /// A row's components, in place where they are f32. The row was admitted, so it is there.
-    pub(super) fn components<'a>(&'a self, row: u32, scratch: &'a mut Vec<f32>) -> &'a [f32] {
-        let bytes = self.slice(row).and_then(|row| row.get(ROW_HEAD..)).unwrap_or_default();
-        match self.dtype {
-            Dtype::F32 => {
-                // SAFETY: every bit pattern is an f32; `align_to` cares for the alignment.
-                let (before, values, after) = unsafe { bytes.align_to::<f32>() };
-                if before.is_empty() && after.is_empty() {
-                    return values;
-                }
-                scratch.clear();
-                scratch.extend(bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])));
-            }
-            Dtype::F16 => {
-                // SAFETY: every bit pattern is an f16; `align_to` cares for the alignment.
-                let (before, values, after) = unsafe { bytes.align_to::<f16>() };
-                if before.is_empty() && after.is_empty() {
-                    scratch.resize(values.len(), 0.0);
-                    values.convert_to_f32_slice(scratch);
-                } else {
-                    scratch.clear();
-                    scratch.extend(bytes.chunks_exact(2).map(|c| f16::from_le_bytes([c[0], c[1]]).to_f32()));
-                }
+    /// Hands over every row's checksum, in order, or what is wrong with the row.
+    pub(super) fn each_row(&self, mut each: impl FnMut(u32, Result<u32, String>)) {
+        let (together, mut bytes) = ((BLOCK / self.row_bytes()).max(1), Vec::new());
+        for first in (0..self.rows).step_by(together) {
+            let count = together.min((self.rows - first) as usize);
+            let read = self.read_rows(first, count, &mut bytes);
+            for (number, row) in (first..).zip(bytes.chunks_exact(self.row_bytes())) {
+                each(
+                    number,
+                    match &read {
+                        Err(error) => Err(error.clone()),
+                        Ok(read) if (number - first) as usize >= *read => Err(CUT.into()),
+                        Ok(_) => parsed(row).and_then(|row| row.is_sound().map(|()| row.crc)),
+                    },
+                );
             }
         }
-        scratch
+    }
+
+    /// A row's components, where they are those with this checksum; `Err` says what is wrong.
+    pub(super) fn components<'a>(&self, row: u32, crc: u32, scratch: &'a mut Scratch) -> Result<&'a [f32], String> {
+        let Scratch { bytes, values } = scratch;
+        if self.read_rows(row, 1, bytes)? == 0 {
+            return Err(CUT.into());
+        }
+        let bytes = bytes.get(ROW_HEAD..).unwrap_or_default();
+        if crc32fast::hash(bytes) != crc {
+            return Err(DAMAGED.into());
+        }
+        self.dtype.decode(bytes, values);
+        Ok(values)
+    }
+}
+
+/// The parts of a row, its head checked.
+fn parsed(row: &[u8]) -> Result<Row<'_>, String> {
+    let (head, bytes) = row.split_at_checked(ROW_HEAD).ok_or(CUT)?;
+    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    if crc32fast::hash(&head[..44]) != number(44) {
+        return Err("is damaged (its head's checksum does not match)".into());
+    }
+    let mut image = [0; 32];
+    image.copy_from_slice(&head[..32]);
+    let rotation = Rotation::try_from(u16::from_le_bytes([head[36], head[37]])).map_err(|_| "has no known rotation")?;
+    let sighting = SightingId { image: ImageId(image), index: number(32) };
+    Ok(Row { sighting, rotation, crc: number(40), bytes })
+}
+
+impl Row<'_> {
+    /// Whether the vector is the one that was written; `Err` says that it is not.
+    pub(super) fn is_sound(&self) -> Result<(), String> {
+        if crc32fast::hash(self.bytes) == self.crc { Ok(()) } else { Err(DAMAGED.into()) }
     }
 }
 
@@ -233,6 +280,29 @@ impl Dtype {
 
     fn of_bytes(bytes: u32) -> Option<Self> {
         [Self::F32, Self::F16].into_iter().find(|d| d.bytes() as u32 == bytes)
+    }
+
+    pub(super) fn decoded(self, bytes: &[u8]) -> Vec<f32> {
+        let mut values = Vec::new();
+        self.decode(bytes, &mut values);
+        values
+    }
+
+    fn decode(self, bytes: &[u8], values: &mut Vec<f32>) {
+        values.clear();
+        match self {
+            Self::F32 => values.extend(bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]))),
+            Self::F16 => {
+                values.resize(bytes.len() / 2, 0.0);
+                let mut halves = [f16::ZERO; 64];
+                for (bytes, values) in bytes.chunks(2 * halves.len()).zip(values.chunks_mut(64)) {
+                    for (half, c) in halves.iter_mut().zip(bytes.chunks_exact(2)) {
+                        *half = f16::from_le_bytes([c[0], c[1]]);
+                    }
+                    halves[..values.len()].convert_to_f32_slice(values);
+                }
+            }
+        }
     }
 
     fn encode(self, values: &[f32]) -> Vec<u8> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::GalleryError;
 use super::members::Members;
-use super::segment::Segment;
+use super::segment::{Scratch, Segment};
 use crate::domain::{Embedding, Fingerprint, Rotation, SightingId, VectorRef};
 
 /// How components are kept on disk.
@@ -78,8 +78,7 @@ impl Gallery {
         for number in numbers(dir)? {
             gallery.next_segment = number + 1;
             match Segment::open(dir, number) {
-                Ok(Some(mut segment)) => {
-                    segment.map()?;
+                Ok(Some(segment)) => {
                     gallery.segments.insert(number, segment);
                 }
                 Ok(None) => {
@@ -137,10 +136,15 @@ impl Gallery {
     pub fn sync(&mut self) -> Result<(), GalleryError> {
         self.check()?;
         for number in std::mem::take(&mut self.unsynced) {
-            if let Some(Err(error)) = self.segments.get(&number).map(Segment::sync) {
+            let Some(segment) = self.segments.get(&number) else { continue };
+            if let Err(error) = segment.sync() {
                 // After a failed sync nobody knows which pages are on disk.
                 self.poison = Some(error.to_string());
                 return Err(error);
+            }
+            // What was added is lost with the file; the next try goes to another one.
+            if let Some(how) = segment.lost() {
+                return Err(GalleryError::io("add to", &segment.path)(std::io::Error::other(how)));
             }
         }
         Ok(())
@@ -150,6 +154,7 @@ impl Gallery {
     fn segment_for(&mut self, fingerprint: Fingerprint, dimension: usize) -> Result<u32, GalleryError> {
         if let Some(segment) = self.adding.get(&fingerprint).and_then(|number| self.segments.get(number))
             && segment.bytes() < self.options.segment_bytes
+            && segment.lost().is_none()
         {
             return Ok(segment.number);
         }
@@ -161,7 +166,14 @@ impl Gallery {
         Ok(number)
     }
 
-    pub(super) fn segment_path(&self, number: u32) -> PathBuf {
+    /// Tells the system that every segment is about to be read.
+    pub fn expect_reading(&self) {
+        self.segments.values().for_each(Segment::expect_reading);
+    }
+
+    /// Where a segment lies, by its number.
+    #[must_use]
+    pub fn segment_path(&self, number: u32) -> PathBuf {
         Segment::path(&self.dir, number)
     }
 
@@ -173,7 +185,7 @@ impl Gallery {
 /// Whether more rows may follow: nothing torn, and the last row sound.
 fn ends_well(segment: &Segment) -> bool {
     let last_is_sound = || match segment.rows.checked_sub(1) {
-        Some(last) => segment.row(last).is_ok_and(|row| crc32fast::hash(row.bytes) == row.crc),
+        Some(last) => segment.row(last, &mut Scratch::default()).is_ok_and(|row| row.is_sound().is_ok()),
         None => true,
     };
     segment.torn == 0 && last_is_sound()

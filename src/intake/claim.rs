@@ -14,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{FileFacts, ItemId, Mode, RawPath};
+use crate::files;
 
 /// Why a claim or the queue's folder failed.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +132,7 @@ impl Claims {
         let doing = "cannot write into";
         let text = serde_json::to_vec(sidecar).map_err(io::Error::other).map_err(failed(doing, &path))?;
         let temporary = path.with_extension("json.new");
-        let file = File::create(&temporary).map_err(failed(doing, &self.dir))?;
+        let file = files::create(&temporary).map_err(failed(doing, &self.dir))?;
         let sync = |()| if synced == Synced::Now { file.sync_data() } else { Ok(()) };
         (&file).write_all(&text).and_then(sync).map_err(failed(doing, &self.dir))?;
         fs::rename(&temporary, &path).map_err(failed(doing, &self.dir))
@@ -247,7 +248,7 @@ impl Claims {
         }
         for item in items {
             let path = self.sidecar(item);
-            File::open(&path).and_then(|file| file.sync_data()).map_err(failed("cannot sync", &path))?;
+            files::open(&path).and_then(|file| file.sync_data()).map_err(failed("cannot sync", &path))?;
         }
         if items.is_empty() { Ok(()) } else { self.sync() }
     }
@@ -353,7 +354,10 @@ impl Claims {
     }
 
     fn pending_claim(&self, item: ItemId, data: PathBuf) -> Result<Claim, ClaimError> {
-        let sidecar = fs::read(self.sidecar(&item)).ok().and_then(|text| serde_json::from_slice::<Sidecar>(&text).ok());
+        // Nothing else was ever claimed: whoever put it there is to take it away.
+        files::check(&data).map_err(failed("cannot take up", &data))?;
+        let sidecar =
+            files::read(&self.sidecar(&item)).ok().and_then(|text| serde_json::from_slice::<Sidecar>(&text).ok());
         if let Some(sidecar) = sidecar {
             if let Some(origin) = sidecar.copied_from {
                 Self::drop_origin(sidecar.facts.path.as_path(), origin)?;

@@ -1,6 +1,5 @@
 //! Signed tree heads, in the form of C2SP `tlog-checkpoint`, one after the other in `checkpoints.log`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -9,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::key::Signer;
 use super::merkle::{Hash, Tree};
 use super::{JournalError, PublicKey};
+use crate::files;
 
 /// The file's name in the journal's folder.
 pub(super) const FILE: &str = "checkpoints.log";
@@ -125,7 +125,7 @@ impl Log {
     /// Reads the file up to `limit`; one that is missing is empty.
     pub(super) fn read(dir: &Path, limit: Option<u64>) -> Result<Self, JournalError> {
         let path = dir.join(FILE);
-        let mut bytes = match fs::read(&path) {
+        let mut bytes = match files::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(JournalError::io("read", &path)(e)),

@@ -12,6 +12,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use super::JournalError;
+use crate::files;
 
 /// The signature type of Ed25519 in signed notes.
 const ED25519: u8 = 1;
@@ -106,7 +107,7 @@ impl Signer {
     pub(super) fn open(dir: &Path, signed_before: bool) -> Result<(Self, File, bool), JournalError> {
         let path = dir.join("key");
         let refuse = |detail: String| JournalError::Key { file: path.clone(), detail };
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        let file = match files::open_with(&path, OpenOptions::new().read(true).write(true)) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && signed_before => {
                 return Err(refuse(
@@ -133,14 +134,14 @@ impl Signer {
                 mode & 0o777
             )));
         }
-        let text = fs::read_to_string(&path).map_err(JournalError::io("read", &path))?;
+        let text = files::read_to_string(&path).map_err(JournalError::io("read", &path))?;
         let mut seed = [0; 32];
         hex::decode_to_slice(text.trim(), &mut seed)
             .map_err(|_| refuse("this is not a signing key (64 hex digits); restore it from a backup".into()))?;
         let signer = Self::from_seed(seed);
         // The public half is only for people and `verify`: made again where a crash came between the two files.
         let public = dir.join("key.pub");
-        match fs::read_to_string(&public) {
+        match files::read_to_string(&public) {
             Ok(text) if text.trim() == signer.public.to_string() => {}
             Ok(_) => {
                 return Err(JournalError::Key {

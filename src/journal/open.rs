@@ -12,6 +12,7 @@ use super::merkle::{Tree, leaf_hash};
 use super::scan::{self, Break};
 use super::writer::{Journal, wall_ms};
 use super::{Checkpoint, JournalError, Options};
+use crate::files;
 
 /// What was found on opening.
 #[derive(Clone, Debug)]
@@ -165,7 +166,7 @@ fn read_segments(
         }
         let path = scan::path(dir, *number);
         bytes.clear();
-        File::open(&path).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(JournalError::io("read", &path))?;
+        files::open(&path).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(JournalError::io("read", &path))?;
         let mut segment = Segment { number: *number, first: next, offsets: Vec::new(), end: 0 };
         let (end, after, broken) = scan::walk(&bytes, 0, next, |offset, frame| {
             segment.offsets.push(offset);
@@ -189,7 +190,7 @@ fn read_segments(
 
 /// Moves everything from `offset` on into a side file, and only then cuts.
 fn keep_and_cut(dir: &Path, file: PathBuf, offset: u64, detail: String) -> Result<Cut, JournalError> {
-    let bytes = fs::read(&file).map_err(JournalError::io("read", &file))?;
+    let bytes = files::read(&file).map_err(JournalError::io("read", &file))?;
     let tail = bytes.get(offset as usize..).unwrap_or_default();
     let mut millis = wall_ms();
     let (kept, mut side) = loop {

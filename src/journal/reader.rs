@@ -9,6 +9,7 @@ use super::checkpoint::Log;
 use super::index::{Shared, Span};
 use super::{Checkpoint, JournalError, Trust, VerifyReport, frame, scan, verify};
 use crate::domain::Entry;
+use crate::files;
 
 /// Bytes read in one go.
 const WINDOW: u64 = 4 << 20;
@@ -153,7 +154,7 @@ impl Reader {
         let file = match files.entry(span.segment) {
             std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(File::open(&path).map_err(JournalError::io("open", &path))?)
+                place.insert(files::open(&path).map_err(JournalError::io("open", &path))?)
             }
         };
         let mut bytes = vec![0; (span.to - span.from) as usize];

@@ -1,6 +1,5 @@
 //! Proving the journal: every byte is read again, every root computed again.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use super::checkpoint::Log;
 use super::merkle::{Hash, Tree, leaf_hash};
 use super::{Checkpoint, JournalError, PublicKey, scan};
 use crate::domain::Entry;
+use crate::files;
 
 /// The action of the entry that an engine writes last.
 pub(super) const STOPPED: &str = "engine.stopped";
@@ -133,7 +133,7 @@ pub(super) fn run(dir: &Path, trust: &Trust, bounds: Option<Bounds>) -> Result<V
 /// The key to check with: the trusted one if given, which the folder's must equal.
 fn key(dir: &Path, trust: &Trust, problems: &mut Vec<String>) -> Result<Option<PublicKey>, JournalError> {
     let path = dir.join("key.pub");
-    let found = match std::fs::read_to_string(&path) {
+    let found = match files::read_to_string(&path) {
         Ok(text) => match text.parse::<PublicKey>() {
             Ok(key) => Some(key),
             Err(why) => {
@@ -205,7 +205,7 @@ fn read_entries(
         let path = scan::path(dir, number);
         bytes.clear();
         let limit = bounds.filter(|b| b.segment == number).map_or(u64::MAX, |b| b.end);
-        File::open(&path)
+        files::open(&path)
             .and_then(|f| f.take(limit).read_to_end(&mut bytes))
             .map_err(JournalError::io("read", &path))?;
         let (mut from, mut next) = (0, proof.tree.size());

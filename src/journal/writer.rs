@@ -10,6 +10,7 @@ use super::merkle::{Tree, leaf_hash};
 use super::{Checkpoint, Filter, JournalError, Options, Page, PublicKey, Reader};
 use super::{checkpoint, frame, scan};
 use crate::domain::{Draft, Entry};
+use crate::files;
 
 /// The journal, open for writing. There is one in a process, and one process.
 pub struct Journal {
@@ -264,7 +265,8 @@ fn canonical(draft: Draft, sequence: u64, wall_ms: i64, mono_ns: u64) -> Result<
 /// Opens a file for writing; if it is new, its name is on disk for good before this returns.
 fn open_lasting(shared: &Shared, path: &std::path::Path) -> Result<File, JournalError> {
     let open = || {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let options = &mut OpenOptions::new();
+        let file = files::open_with(path, options.read(true).write(true).create(true).truncate(false))?;
         file.sync_all()?;
         File::open(shared.dir.as_path())?.sync_all()?;
         Ok(file)

@@ -10,6 +10,7 @@ use super::apply::Changes;
 use super::kv::{Kv, guarded};
 use super::ledger::{self, Ledger, Stamp};
 use crate::domain::Entry;
+use crate::files;
 
 /// sled's cache; its default would take 1 GiB.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -77,6 +78,7 @@ impl Store {
 
     fn open_as_it_is(dir: &Path) -> Result<(Self, Checked), StoreError> {
         remove_unfinished_snapshots(dir)?;
+        only_files(dir)?;
         let config =
             sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(500)).use_compression(false);
         let mut tries = 0;
@@ -252,6 +254,22 @@ fn remove_unfinished_snapshots(dir: &Path) -> Result<(), StoreError> {
         Ok(())
     };
     remove().map_err(StoreError::io("clear unfinished snapshots in", dir))
+}
+
+/// sled would wait for ever at a pipe in the place of one of its files.
+fn only_files(dir: &Path) -> Result<(), StoreError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(StoreError::io("list", dir)(e)),
+    };
+    for entry in entries {
+        let path = entry.map_err(StoreError::io("list", dir))?.path();
+        if path.is_symlink() || !path.is_dir() {
+            files::check(&path).map_err(|e| StoreError::Odd(format!("{}: {e}", path.display())))?;
+        }
+    }
+    Ok(())
 }
 
 /// A name beside the folder that is not taken.

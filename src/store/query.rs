@@ -168,18 +168,27 @@ impl Store {
         stored.map(|stored| complete(stored, |part| self.kv().get(&record::vectors_key(id, part)))).transpose()
     }
 
-    /// Hands over every sighting that is enrolled now, to load the gallery.
+    /// How many sightings are on record, with those that were removed.
+    #[must_use]
+    pub fn sighting_count(&self) -> u64 {
+        self.ledger().records(kind::SIGHTING)
+    }
+
+    /// Hands over every sighting on record that is enrolled now, none for each that is not, until told to stop.
     ///
     /// # Errors
     /// The store is odd.
-    pub fn for_each_sighting(&self, mut each: impl FnMut(SightingId, SightingRecord)) -> Result<(), StoreError> {
-        self.collect(prefix(&[kind::SIGHTING]), false, usize::MAX, |key, body| {
+    pub fn for_each_sighting(
+        &self,
+        mut each: impl FnMut(Option<(SightingId, SightingRecord)>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.kv().scan(prefix(&[kind::SIGHTING]), false, |key, body| {
             let id = record::sighting_of(key)?;
             let stored: StoredSighting = record::decode(body)?;
-            if !stored.removed {
-                each(id, complete(stored, |part| self.kv().get(&record::vectors_key(&id, part)))?);
+            if stored.removed {
+                return Ok(each(None));
             }
-            Ok(true)
+            Ok(each(Some((id, complete(stored, |part| self.kv().get(&record::vectors_key(&id, part)))?))))
         })
     }
 

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
@@ -212,7 +213,11 @@ fn items_sightings_and_labels_follow_the_facts() {
     let removed = store.sighting(&SightingId { image: image(1), index: 1 }).unwrap().unwrap();
     assert!(removed.removed && removed.vectors == enrolled(1, 4).vectors);
     let mut live = Vec::new();
-    store.for_each_sighting(|id, record| live.push((id, record.label))).unwrap();
+    let note = |sighting: Option<(SightingId, SightingRecord)>| {
+        live.extend(sighting.map(|(id, record)| (id, record.label)));
+        ControlFlow::Continue(())
+    };
+    store.for_each_sighting(note).unwrap();
     assert_eq!(live, [(sighting, label(7))]);
     let mut hashes = Vec::new();
     let note = |id, hash: &str| {

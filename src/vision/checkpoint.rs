@@ -27,12 +27,13 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 pub use error::{CheckpointError, Fault};
-pub use import::{Card, Listed, UNKNOWN_LICENCE, beside, import, keep, list, record, save};
+pub use import::{Card, Listed, UNKNOWN_LICENCE, beside, card, import, keep, list, record, save};
 pub use recognise::{ModelInfo, Task};
 pub use tensors::to_tensor;
 pub use weights::{Dtype, TensorData, Weights};
 
 use crate::domain::ImageId;
+use crate::files::{self, Unread};
 use recognise::recognise;
 
 /// ViT-g in fp32 has 4.5 GB.
@@ -98,13 +99,12 @@ pub fn to_bytes(weights: &Weights) -> Result<Vec<u8>, Fault> {
 
 /// A whole file in memory. Not mapped: a file that shrinks while mapped would kill the process.
 fn slurp(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    let failed = |source| CheckpointError::Read { path: path.to_owned(), source };
-    let about = std::fs::metadata(path).map_err(failed)?;
-    if !about.is_file() {
-        return Err(failed(std::io::Error::other("it is not a regular file")));
-    }
-    if about.len() > MAX_FILE {
-        return Err(Fault::Limit(format!("it has {} bytes", about.len())).at(path));
-    }
-    std::fs::read(path).map_err(failed)
+    files::read_within(path, MAX_FILE).map_err(|unread| {
+        let source = match unread {
+            Unread::Io(source) => source,
+            Unread::Kind(kind) => std::io::Error::other(format!("{kind}, not a regular file")),
+            Unread::TooLarge { bytes, .. } => return Fault::Limit(format!("it has {bytes} bytes")).at(path),
+        };
+        CheckpointError::Read { path: path.to_owned(), source }
+    })
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use super::checkpoint::{Card, beside};
+use super::checkpoint::card;
 use super::compare::Figures;
 use super::device::{Precision, Runtime, instructions};
 use crate::domain::ImageId;
@@ -70,8 +70,7 @@ pub fn settle(asked: Precision, runtime: Runtime, path: &Path, weights: ImageId,
     if asked != Precision::Auto {
         return Settled { runtime: runtime.with(asked), why: "as set in config.yaml".into() };
     }
-    let card = std::fs::read(beside(path)).ok();
-    let card = card.and_then(|text| serde_json::from_slice::<Card>(&text).ok());
+    let card = card(path);
     let compared = card.as_ref().map_or(&[][..], |card| &card.precision);
     decide(candidate(runtime.device), runtime, compared, weights, input_size)
 }

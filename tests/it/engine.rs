@@ -5,6 +5,7 @@ mod arrivals;
 mod crashes;
 mod gallery;
 mod index;
+mod many;
 mod troubles;
 
 use std::collections::BTreeMap;

@@ -7,22 +7,23 @@ use std::path::{Path, PathBuf};
 /// What each room may import of ours, besides itself. `main` and `lib` are not rooms.
 const EDGES: &[(&str, &[&str])] = &[
     ("domain", &[]),
-    ("config", &["domain"]),
-    ("intake", &["domain", "config"]),
-    ("archive", &["domain", "config"]),
-    ("vision", &["domain", "config"]),
-    ("gallery", &["domain", "config"]),
-    ("journal", &["domain", "config"]),
-    ("store", &["domain", "config"]),
+    ("files", &[]),
+    ("config", &["domain", "files"]),
+    ("intake", &["domain", "files", "config"]),
+    ("archive", &["domain", "files", "config"]),
+    ("vision", &["domain", "files", "config"]),
+    ("gallery", &["domain", "files", "config"]),
+    ("journal", &["domain", "files", "config"]),
+    ("store", &["domain", "files", "config"]),
     ("monitor", &["domain", "config"]),
     ("release", &["domain", "config"]),
     // Learning runs the same networks.
-    ("learn", &["domain", "config", "vision"]),
+    ("learn", &["domain", "files", "config", "vision"]),
     (
         "engine",
         &[
-            "domain", "config", "intake", "archive", "vision", "gallery", "journal", "store", "monitor", "release",
-            "learn",
+            "domain", "files", "config", "intake", "archive", "vision", "gallery", "journal", "store", "monitor",
+            "release", "learn",
         ],
     ),
     ("api", &["domain", "engine"]),
@@ -31,8 +32,8 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "domain", "config", "intake", "archive", "vision", "gallery", "journal", "store", "monitor", "release",
-            "learn", "engine", "api", "console",
+            "domain", "files", "config", "intake", "archive", "vision", "gallery", "journal", "store", "monitor",
+            "release", "learn", "engine", "api", "console",
         ],
     ),
 ];

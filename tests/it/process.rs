@@ -5,6 +5,7 @@ mod commands;
 mod datasets;
 mod flood;
 mod full_disk;
+mod hands;
 mod index;
 mod inputs;
 mod kills;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use sightline::domain::{
@@ -9,7 +10,7 @@ use sightline::domain::{
 };
 use sightline::gallery::{self, Gallery};
 use sightline::journal::{self, Journal};
-use sightline::store::Store;
+use sightline::store::{SightingRecord, Store};
 
 const WEIGHTS: Fingerprint = Fingerprint(ImageId([7; 32]));
 
@@ -35,7 +36,14 @@ fn start(dir: &Path) -> Rooms {
         store.apply(&entries).unwrap();
     }
     let mut gallery = Gallery::open(&dir.join("gallery"), gallery::Options::default()).unwrap();
-    store.for_each_sighting(|id, s| gallery.admit(id, s.label, s.fingerprint, &s.vectors).unwrap()).unwrap();
+    let admit = |sighting: Option<_>| {
+        if let Some((id, s)) = sighting {
+            let s: SightingRecord = s;
+            gallery.admit(id, s.label, s.fingerprint, &s.vectors).unwrap();
+        }
+        ControlFlow::Continue(())
+    };
+    store.for_each_sighting(admit).unwrap();
     Rooms { journal, store, gallery }
 }
 

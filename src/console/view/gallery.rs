@@ -11,7 +11,7 @@ use crate::console::layout;
 use crate::console::message::Subject;
 use crate::console::state::{Pane, Probe, State, margins};
 use crate::console::text::{bytes, count, cut, fit};
-use crate::domain::view::ProbeAnswer;
+use crate::domain::view::{IndexState, ProbeAnswer, Reading};
 use crate::domain::{Decision, RawPath, display_safe};
 
 pub(super) fn draw(state: &State, buffer: &mut Buffer) {
@@ -62,6 +62,21 @@ fn head(state: &State, buffer: &mut Buffer, area: Rect) {
     )];
     if stats.fingerprints.len() > 1 {
         line.push(Span::styled("   vectors of several weights: `sightline gallery reembed`", theme.warn));
+    }
+    if let Some(Reading { done, of }) = stats.reading {
+        let share = done * 100 / of.max(1);
+        line.push(Span::styled(format!("   being read, {share}%: answers wait"), theme.warn));
+    }
+    if stats.damaged > 0 {
+        let damaged = count(stats.damaged);
+        line.push(Span::styled(format!("   {damaged} damaged, no answers: `sightline gallery reembed`"), theme.bad));
+    }
+    for health in &stats.index_health {
+        match health.state {
+            IndexState::Building => line.push(Span::styled("   index: being made", theme.dim)),
+            IndexState::Waiting => line.push(Span::styled("   index: none yet", theme.dim)),
+            IndexState::Unneeded | IndexState::Open | IndexState::Closed => {}
+        }
     }
     for index in &stats.indexes {
         let recall = index.recall.map_or_else(|| "not measured yet".to_owned(), |recall| format!("{recall:.3}"));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Fingerprint, Label, Rotation, SightingId};
+use crate::domain::{Fingerprint, Label, RawPath, Rotation, SightingId};
 
 /// A label of the gallery: `GET /v1/gallery/labels`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,11 +31,11 @@ pub struct SightingRow {
 }
 
 /// The gallery in numbers: `GET /v1/gallery/stats`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GalleryStats {
     /// Labels.
     pub labels: u64,
-    /// Live sightings.
+    /// Sightings that are searched.
     pub sightings: u64,
     /// Vectors that are searched.
     pub vectors: u64,
@@ -50,6 +50,57 @@ pub struct GalleryStats {
     /// The approximate indexes that are open; none below `gallery.ann_above`.
     #[serde(default)]
     pub indexes: Vec<IndexRow>,
+    /// How the index of each set of weights stands, wanted or not, open or not.
+    #[serde(default)]
+    pub index_health: Vec<IndexHealth>,
+    /// Enrolled sightings that cannot be searched, for their vectors are damaged: while there are any, no answer is given.
+    #[serde(default)]
+    pub damaged: u64,
+    /// Files of vectors that cannot be read, each with the reason.
+    #[serde(default)]
+    pub unreadable: Vec<String>,
+    /// Set while the gallery is still being read after a start: the counts are those so far, and answers wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<Reading>,
+}
+
+/// How far the gallery has been read after a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Records of sightings read.
+    pub done: u64,
+    /// Of so many, with those that were removed.
+    pub of: u64,
+}
+
+/// How the approximate index of a set of weights stands. Exact search decides in any case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexHealth {
+    /// The weights.
+    pub weights: Fingerprint,
+    /// In a word.
+    pub state: IndexState,
+    /// In a sentence, with what to do where something is to be done.
+    pub detail: String,
+    /// A damaged file of it that was set aside and is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<RawPath>,
+}
+
+/// How an approximate index stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IndexState {
+    /// There are too few vectors for one, or `gallery.ann_above` is 0.
+    Unneeded,
+    /// In use.
+    Open,
+    /// Being made.
+    Building,
+    /// To be opened or made; the last try may have failed.
+    Waiting,
+    /// Its file is there; a command's own engine does not open it.
+    Closed,
 }
 
 /// An approximate index of the gallery.

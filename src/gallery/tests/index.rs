@@ -119,13 +119,20 @@ fn every_damage_is_refused_before_it_is_used() {
         let mut copy = bytes.clone();
         copy[at] ^= 1 << (at % 8);
         fs::write(&bent, &copy).unwrap();
-        assert!(open_index(&bent).is_err(), "flip at {at}");
+        assert!(matches!(open_index(&bent), Err(IndexFault::Damaged(_))), "flip at {at}");
+        assert!(prove_index(&bent).is_err(), "flip at {at}");
     }
     for cut in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
         fs::write(&bent, &bytes[..cut]).unwrap();
-        assert!(open_index(&bent).is_err(), "cut at {cut}");
+        assert!(open_index(&bent).is_err() && prove_index(&bent).is_err(), "cut at {cut}");
     }
     assert!(open_index(&dir.path().join("none.ann")).is_err());
+    assert_eq!(prove_index(&path), Ok(()));
+    // One that is in memory stays as it was, whatever becomes of its file.
+    let probe = vector(&mut rng, D);
+    let before = gallery.approximate(weights(1), &probe, 3, 64).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10).unwrap();
+    assert_eq!(gallery.approximate(weights(1), &probe, 3, 64).unwrap(), before);
     let aside = gallery.set_index_aside(weights(1)).unwrap();
     assert!(!path.exists() && aside.exists());
 }

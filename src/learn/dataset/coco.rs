@@ -1,12 +1,13 @@
 //! COCO's `instances` files: pictures, annotations and categories in one JSON.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::problem::LARGEST_COCO;
 use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split, pictures_below};
+use crate::files;
 
 /// The file, as far as it is read and written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ enum Segmentation {
 /// # Errors
 /// It cannot be read, is no such file, or has no pictures.
 pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
-    let bytes = fs::read(path).map_err(DatasetError::io("read", path))?;
+    let bytes = files::read_within(path, LARGEST_COCO).map_err(DatasetError::unread(path))?;
     let file: File = serde_json::from_slice(&bytes)
         .map_err(|error| DatasetError::description(path, format!("it is no COCO file: {error}")))?;
     let mut problems = Vec::new();

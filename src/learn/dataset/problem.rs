@@ -5,6 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::files::Unread;
+
+/// The largest list of pictures or labels of one picture, and description, bytes.
+pub(super) const LARGEST_LIST: u64 = 64 << 20;
+/// The largest COCO file, bytes: LVIS has a little more than 1 GB.
+pub(super) const LARGEST_COCO: u64 = 2 << 30;
+
 /// Why a set cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -43,6 +50,15 @@ impl DatasetError {
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
+    }
+
+    /// A file that is not read: no regular one, too large, or the file system refuses.
+    pub(super) fn unread(path: &Path) -> impl FnOnce(Unread) -> Self {
+        let path = path.to_owned();
+        move |unread| match unread {
+            Unread::Io(source) => Self::Io { doing: "read", path, source },
+            other => Self::Description { path, detail: format!("{other}; is it what you meant to name?") },
+        }
     }
 
     pub(super) fn description(path: &Path, detail: impl Into<String>) -> Self {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::problem::LARGEST_LIST;
 use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split, pictures_below};
+use crate::files;
 
 /// Whether a folder holds such files.
 pub(super) fn looks_like(dir: &Path) -> bool {
@@ -34,7 +36,7 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
     let splits = splits(dir)?;
     let mut read = Vec::new();
     for file in annotations(dir)? {
-        let text = fs::read_to_string(&file).map_err(DatasetError::io("read", &file))?;
+        let text = files::text_within(&file, LARGEST_LIST).map_err(DatasetError::unread(&file))?;
         let annotation = match parse(&file, &text) {
             Ok((annotation, doubts)) => {
                 problems.extend(doubts);
@@ -80,7 +82,7 @@ fn splits(dir: &Path) -> Result<BTreeMap<String, Split>, DatasetError> {
     for split in Split::ALL {
         let list = dir.join("ImageSets/Main").join(format!("{}.txt", split.name()));
         if list.is_file() {
-            let text = fs::read_to_string(&list).map_err(DatasetError::io("read", &list))?;
+            let text = files::text_within(&list, LARGEST_LIST).map_err(DatasetError::unread(&list))?;
             splits.extend(text.split_whitespace().map(|stem| (stem.to_owned(), split)));
         }
     }

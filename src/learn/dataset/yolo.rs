@@ -1,12 +1,13 @@
 //! YOLO's layout: a `data.yaml`, pictures below `images/`, a text file of labels for each below `labels/`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
+use super::problem::LARGEST_LIST;
 use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split, is_picture, pictures_below};
+use crate::files;
 
 /// How far outside the picture a coordinate may lie: rounding, not a mistake.
 const SLACK: f32 = 0.01;
@@ -22,7 +23,7 @@ pub(super) fn description(dir: &Path) -> Option<PathBuf> {
 /// # Errors
 /// The description is no YAML, lacks classes or splits, or names folders that are not there.
 pub fn read(yaml: &Path) -> Result<Dataset, DatasetError> {
-    let text = fs::read_to_string(yaml).map_err(DatasetError::io("read", yaml))?;
+    let text = files::text_within(yaml, LARGEST_LIST).map_err(DatasetError::unread(yaml))?;
     let described: Value =
         serde_saphyr::from_str(&text).map_err(|error| DatasetError::description(yaml, error.to_string()))?;
     let names = names(yaml, &described)?;
@@ -72,7 +73,7 @@ pub fn read_folders(dir: &Path) -> Result<Dataset, DatasetError> {
     }
     let listed = dir.join("classes.txt");
     let names = if listed.is_file() {
-        let text = fs::read_to_string(&listed).map_err(DatasetError::io("read", &listed))?;
+        let text = files::text_within(&listed, LARGEST_LIST).map_err(DatasetError::unread(&listed))?;
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
     } else {
         // As many as the labels use.
@@ -83,7 +84,7 @@ pub fn read_folders(dir: &Path) -> Result<Dataset, DatasetError> {
 }
 
 fn highest_class(labels: &Path) -> Option<u32> {
-    let text = fs::read_to_string(labels).ok()?;
+    let text = files::text_within(labels, LARGEST_LIST).ok()?;
     text.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u32>().ok()).max()
 }
 
@@ -99,7 +100,7 @@ fn assemble(source: &Path, names: Vec<String>, splits: Vec<(Split, Vec<PathBuf>)
             }
             let labels = label_path(&image);
             let objects = if labels.is_file() {
-                let bytes = fs::read(&labels).map_err(DatasetError::io("read", &labels))?;
+                let bytes = files::read_within(&labels, LARGEST_LIST).map_err(DatasetError::unread(&labels))?;
                 let (objects, doubts) = labels_of(&labels, &bytes, names.len());
                 problems.extend(doubts);
                 objects
@@ -182,7 +183,7 @@ fn images_at(yaml: &Path, root: &Path, place: &str) -> Result<Vec<PathBuf>, Data
         return pictures_below(&at);
     }
     if at.is_file() && !is_picture(&at) {
-        let text = fs::read_to_string(&at).map_err(DatasetError::io("read", &at))?;
+        let text = files::text_within(&at, LARGEST_LIST).map_err(DatasetError::unread(&at))?;
         let beside = at.parent().unwrap_or(root);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         // `./` means beside the list; anything else is relative to the set's root, as Ultralytics has it.

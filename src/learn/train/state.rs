@@ -11,10 +11,13 @@ use tch::{Device, Kind, Tensor};
 use super::TrainError;
 use super::network::{Network, copied, to_data};
 use super::optimiser::{Mean, Optimiser};
+use crate::files::{self, Unread};
 use crate::vision::checkpoint::{self, Weights, to_tensor};
 
 /// Under this name the numbers stand in the file.
 const KEY: &str = "training";
+/// A state of more bytes is none: it holds the weights three or four times over.
+const LARGEST: u64 = 16 << 30;
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -108,7 +111,10 @@ pub fn put(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
 /// It cannot be read, or is none.
 pub fn load(path: &Path, device: Device) -> Result<Kept, TrainError> {
     let none = |why: String| TrainError::Resume { path: path.to_owned(), why };
-    let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
+    let bytes = files::read_within(path, LARGEST).map_err(|unread| match unread {
+        Unread::Io(error) => TrainError::io("read", path)(error),
+        other => none(other.to_string()),
+    })?;
     let all = checkpoint::parse(&bytes).map_err(|fault| none(format!("it is no state of a training run: {fault}")))?;
     let stand = all.meta.get(KEY).ok_or_else(|| none("it is no state of a training run".into()))?;
     let stand = serde_json::from_str(stand).map_err(|error| none(format!("its state cannot be read: {error}")))?;

@@ -12,7 +12,11 @@ use super::recognise::Task;
 use super::weights::Weights;
 use super::{safe, slurp};
 use crate::domain::ImageId;
+use crate::files;
 use crate::vision::precision::Comparison;
+
+/// A card of more bytes is none.
+const LARGEST_CARD: u64 = 1 << 20;
 
 /// The licence of weights whose file states none.
 pub const UNKNOWN_LICENCE: &str = "unknown: ask whoever gave you the file";
@@ -181,6 +185,12 @@ fn set_aside(models_dir: &Path, name: &str) -> Result<(), CheckpointError> {
 #[must_use]
 pub fn beside(path: &Path) -> PathBuf {
     path.with_extension("card.json")
+}
+
+/// The card beside a model's file; none where there is no sound one.
+#[must_use]
+pub fn card(path: &Path) -> Option<Card> {
+    serde_json::from_slice(&files::read_within(&beside(path), LARGEST_CARD).ok()?).ok()
 }
 
 /// Puts the outcome of a comparison into the card beside a model's file, in the place of an earlier one of the same

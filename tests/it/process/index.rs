@@ -9,10 +9,10 @@ use sightline::gallery::{Gallery, Options};
 
 use super::{Desk, PATIENCE, Served};
 
-const SIGHTINGS: u32 = 4000;
+pub const SIGHTINGS: u32 = 4000;
 const DIMENSION: usize = 64;
 
-fn vectors(desk: &Desk) -> std::path::PathBuf {
+pub fn vectors(desk: &Desk) -> std::path::PathBuf {
     let dir = tempfile::tempdir().unwrap();
     let mut gallery = Gallery::open(dir.path(), Options::default()).unwrap();
     let mut rng = SmallRng::seed_from_u64(5);
@@ -33,7 +33,7 @@ fn unfinished(desk: &Desk) -> usize {
     files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "new")).count()
 }
 
-fn is_indexed(engine: &Served) -> bool {
+pub fn is_indexed(engine: &Served) -> bool {
     engine.get("/v1/gallery/stats")["indexes"][0]["vectors"] == SIGHTINGS
 }
 

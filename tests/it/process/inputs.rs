@@ -157,3 +157,77 @@ fn no_console_is_opened_where_there_is_no_terminal() {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
     }
 }
+
+#[test]
+fn what_is_no_file_of_vectors_is_refused_soon_and_in_the_right_words() {
+    let desk = Desk::new(&[]);
+    let fifo = desk.path("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let sparse = desk.path("sparse.safetensors");
+    File::create(&sparse).unwrap().set_len(5 << 30).unwrap();
+    let junk = desk.write("notes.txt", b"these are notes, no vectors");
+    let picture = desk.picture("a.png", 1);
+    // The engine that reads them answers others meanwhile, and goes on after.
+    let engine = desk.serve();
+    for (path, said) in [
+        (Path::new("/dev/zero"), "/dev/zero is a device, not a regular file"),
+        (&fifo, "is a pipe, not a regular file"),
+        (&desk.path("database"), "is a folder, not a regular file"),
+        (&sparse, "has 5120 MB, and gallery.import_max_mb allows 1024"),
+        (&junk, "is no file of vectors; name a .safetensors"),
+        (&picture, "is no file of vectors; name a .safetensors"),
+    ] {
+        let output = soon(&desk, "gallery import", &[path]);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{path:?}: {told}");
+        assert!(told.contains(said), "{path:?}: {told}");
+        assert!(!told.contains("model") && !told.contains("pickle"), "it is about vectors: {told}");
+    }
+    let resident = fs::read_to_string(format!("/proc/{}/status", engine.child.id())).unwrap();
+    let peak = resident.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 1 << 20, "the engine held {peak} kB");
+    assert_eq!(soon(&desk, "gallery import", &[&desk.path("none")]).status.code(), Some(4));
+}
+
+#[test]
+fn every_command_that_reads_a_file_refuses_what_has_no_end() {
+    let desk = Desk::new(&[]);
+    let fifo = desk.path("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let zero = Path::new("/dev/zero");
+    for path in [zero, &fifo] {
+        for (words, code) in [
+            ("gallery search", 2),
+            ("journal verify --checkpoint", 2),
+            ("model inspect", 1),
+            ("model import --name other", 1),
+            ("embed", 1),
+        ] {
+            let output = soon(&desk, words, &[path]);
+            let told = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{words} {path:?}: {told}");
+            assert!(told.contains("not a regular file"), "{words} {path:?}: {told}");
+        }
+        // The parts of a set, each in its turn.
+        for part in ["data.yaml", "labels/a.txt", "coco.json", "classes.txt"] {
+            let set = desk.path("set");
+            drop(fs::remove_dir_all(&set));
+            desk.picture("set/images/a.png", 1);
+            desk.write("set/labels/a.txt", b"0 0.5 0.5 0.2 0.2\n");
+            let odd = set.join(part);
+            drop(fs::remove_file(&odd));
+            symlink(path, &odd).unwrap();
+            let named = if part.contains("json") { odd } else { set };
+            let output = soon(&desk, "dataset check", &[&named]);
+            drop(output);
+        }
+    }
+    // The settings themselves.
+    fs::remove_file(desk.path("config.yaml")).unwrap();
+    fs::rename(&fifo, desk.path("config.yaml")).unwrap();
+    let output = soon(&desk, "queue stats", &[]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("config.yaml") && told.contains("a pipe"), "{told}");
+}

@@ -265,7 +265,7 @@ fn reply(state: &State, query: &Query) -> Option<Answer> {
             bytes: 388_000,
             fingerprints: vec![(Fingerprint(image(1)), 240)],
             in_use: Some(Fingerprint(image(1))),
-            indexes: Vec::new(),
+            ..GalleryStats::default()
         }),
         Query::Labels { filter, .. } => {
             let labels = ["Amoxicillin 1 g", "Ibuprofen 400 mg", "Paracetamol 250 mg", "Paracetamol 500 mg", "薬 A"];
