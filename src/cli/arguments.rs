@@ -426,6 +426,30 @@ pub(super) enum Dataset {
         #[arg(long, value_name = "PNG")]
         sheet: Option<PathBuf>,
     },
+    /// Draws photographs of invented packs, with outlines and which pack each is: a set to learn from.
+    Synth {
+        /// The folder to make.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Pictures.
+        #[arg(long, value_name = "N")]
+        images: u32,
+        /// Designs; each odd one is the look-alike of the even one before, in another strength.
+        #[arg(long, value_name = "K")]
+        packs: u32,
+        /// Of designs and pictures: the same seed draws the same bytes.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The number of the first design, so that a set can have designs that another of the seed has not.
+        #[arg(long, value_name = "F", default_value_t = 0)]
+        first_design: u32,
+        /// Share of pictures to choose by.
+        #[arg(long, default_value_t = 0.0)]
+        val: f64,
+        /// Share of pictures to judge by.
+        #[arg(long, default_value_t = 0.0)]
+        test: f64,
+    },
     /// Divides a set into train, val and test, each class in its share; pictures that look alike stay together.
     Split {
         #[command(flatten)]
@@ -445,6 +469,40 @@ pub(super) enum Dataset {
         /// Keeps pictures together by folder, or by the part of their name before a text: prefix:_
         #[arg(long, value_name = "KEY")]
         group_by: Option<String>,
+    },
+    /// Keeps the present state of a set's folder as a version, by content, as dvc 3 does.
+    Snapshot {
+        /// The set's folder.
+        set: PathBuf,
+        /// What is to be said about it.
+        #[arg(long, short, default_value = "")]
+        message: String,
+    },
+    /// Lists the versions of a set; the star is at the one that the folder was last brought to.
+    List {
+        /// The set's folder.
+        set: PathBuf,
+    },
+    /// Says which files differ between two versions, or between a version and the folder as it is now.
+    Diff {
+        /// The set's folder.
+        set: PathBuf,
+        /// The earlier version: a number, or the beginning of its MD5.
+        from: String,
+        /// The later one, or now.
+        #[arg(default_value = "now")]
+        to: String,
+    },
+    /// Brings a version back, byte for byte. Refuses where files would be lost that no version holds.
+    Restore {
+        /// The set's folder.
+        set: PathBuf,
+        /// The version: a number, or the beginning of its MD5.
+        #[arg(value_name = "VERSION")]
+        which: String,
+        /// Loses what no version holds.
+        #[arg(long)]
+        force: bool,
     },
 }
 

@@ -1,5 +1,7 @@
 //! The `dataset` group.
 
+mod versions;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -20,9 +22,10 @@ use crate::config::Config;
 use crate::intake::clean::{Clean, Format, Limits, clean};
 use crate::intake::dedupe::PerceptualHasher;
 use crate::learn::dataset::check::{Alike, Look, Report, check, near};
-use crate::learn::dataset::layout::{self, Picture};
+use crate::learn::dataset::layout::{self, Bytes, Picture};
 use crate::learn::dataset::split::{Shares, divide, groups_of};
-use crate::learn::dataset::{self, Dataset, DatasetError, Item, Problem, Split, coco, sheet};
+use crate::learn::dataset::{self, Dataset, DatasetError, Item, Problem, Split, sheet};
+use crate::learn::synth::set::{self, Order};
 
 /// The quality of copies that had to be turned: what is lost lies below a photograph's noise.
 const QUALITY: u8 = 95;
@@ -44,21 +47,30 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
     match command {
         Command::Import(copy) => {
             let set = dataset::read(&copy.set)?;
-            write(out, &reader, &set, copy)
+            write(out, &reader, &set, copy, layout::Format::Yolo)
         }
-        Command::Export { copy, format } if format == "coco" => export_coco(out, &reader, copy),
-        Command::Export { copy, .. } => {
+        Command::Export { copy, format } => {
             let set = dataset::read(&copy.set)?;
-            write(out, &reader, &set, copy)
+            let format = if format == "coco" { layout::Format::Coco } else { layout::Format::Yolo };
+            write(out, &reader, &set, copy, format)
         }
         Command::Check { set, sheet } => check_set(out, &reader, set, sheet.as_deref()),
+        Command::Synth { out: dir, images, packs, seed, first_design, val, test } => {
+            let order =
+                Order { images: *images, packs: *packs, first: *first_design, seed: *seed, val: *val, test: *test };
+            synth(out, &order, dir)
+        }
+        Command::Snapshot { set, message } => versions::snapshot(out, set, message),
+        Command::List { set } => versions::list(out, set),
+        Command::Diff { set, from, to } => versions::diff(out, set, from, to),
+        Command::Restore { set, which, force } => versions::restore(out, set, which, *force),
         Command::Split { copy, train, val, test, seed, group_by } => {
             let mut set = dataset::read(&copy.set)?;
             let looks = reader.looks(&set.items);
             let groups = groups(&set, &looks, group_by.as_deref())?;
             let shares = Shares { train: *train, val: *val, test: *test };
             divide(&mut set.items, &groups, shares, *seed).map_err(CliError::Usage)?;
-            write(out, &reader, &set, copy)
+            write(out, &reader, &set, copy, layout::Format::Yolo)
         }
     }
 }
@@ -115,10 +127,10 @@ impl Reader {
             detail: format!("{detail}; mend the file or take it out of the set"),
         };
         let (_, clean) = self.read(path).map_err(unreadable)?;
-        if clean.orientation == 1 {
-            return Ok(Picture::AsItIs);
-        }
         let (width, height) = clean.image.dimensions();
+        if clean.orientation == 1 {
+            return Ok(Picture { bytes: Bytes::AsItIs, size: (width, height) });
+        }
         let (mut bytes, colour) = (Vec::new(), image::ExtendedColorType::Rgb8);
         let (encoded, extension) = if clean.format == Format::Jpeg {
             let encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
@@ -127,8 +139,30 @@ impl Reader {
             (PngEncoder::new(&mut bytes).write_image(clean.image.as_raw(), width, height, colour), "png")
         };
         encoded.map_err(|error| unreadable(error.to_string()))?;
-        Ok(Picture::Upright(bytes, extension))
+        Ok(Picture { bytes: Bytes::Upright(bytes, extension), size: (width, height) })
     }
+}
+
+fn synth(out: &mut Out, order: &Order, dir: &Path) -> Ended {
+    let bar = progress(u64::from(order.images), "pictures");
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let drawn = set::write(order, dir, threads, || bar.inc(1));
+    bar.finish_and_clear();
+    let set::Summary { pictures: [train, val, test], background, instances } = drawn?;
+    if out.json {
+        let pictures = json!({"train": train, "val": val, "test": test});
+        out.value(&json!({
+            "out": dir, "pictures": pictures, "background": background, "instances": instances, "packs": order.packs,
+            "first_design": order.first, "seed": order.seed,
+        }))?;
+    } else {
+        out.line(format!(
+            "{}: {} pictures ({train} train, {val} val, {test} test; {background} without a pack), {instances} packs",
+            dir.display(),
+            order.images
+        ))?;
+    }
+    Ok(Outcome::Done)
 }
 
 /// How far it is, on stderr; nothing where that is no terminal.
@@ -140,16 +174,28 @@ fn progress(length: u64, what: &'static str) -> ProgressBar {
     bar.with_message(what)
 }
 
-fn write(out: &mut Out, reader: &Reader, set: &Dataset, copy: &DatasetCopy) -> Ended {
+fn write(out: &mut Out, reader: &Reader, set: &Dataset, copy: &DatasetCopy, format: layout::Format) -> Ended {
+    inside(&copy.set, &copy.out)?;
     tell_problems(out, &set.problems)?;
     let bar = progress(set.items.len() as u64, "pictures");
-    let written = layout::write(set, &copy.out, |path| {
+    let written = layout::write(set, &copy.out, format, |path| {
         bar.inc(1);
         reader.upright(path)
     });
     bar.finish_and_clear();
     written?;
     summary(out, set, &copy.out)
+}
+
+/// Refuses to write into the folder that is read.
+fn inside(set: &Path, to: &Path) -> Result<(), CliError> {
+    let to = std::path::absolute(to).map_err(CliError::failed)?;
+    let above = to.ancestors().skip(1).find_map(|above| fs::canonicalize(above).ok());
+    if set.is_dir() && fs::canonicalize(set).is_ok_and(|set| above.is_some_and(|above| above.starts_with(set))) {
+        let (to, set) = (to.display(), set.display());
+        return Err(CliError::Usage(format!("{to} lies in the set {set} itself; name a place outside of it")));
+    }
+    Ok(())
 }
 
 fn summary(out: &mut Out, set: &Dataset, to: &Path) -> Ended {
@@ -180,37 +226,6 @@ fn tell_problems(out: &mut Out, problems: &[Problem]) -> Result<(), CliError> {
         problems.iter().try_for_each(|problem| out.line(problem.to_string()))?;
     }
     Ok(())
-}
-
-fn export_coco(out: &mut Out, reader: &Reader, copy: &DatasetCopy) -> Ended {
-    let set = dataset::read(&copy.set)?;
-    if set.kind == dataset::Kind::Classify {
-        return Err(CliError::Usage(format!(
-            "{}: its labels are of whole pictures, which COCO files do not hold; export it as yolo",
-            copy.set.display()
-        )));
-    }
-    tell_problems(out, &set.problems)?;
-    // Pictures first, by the other layout; the files of labels take the place of its own.
-    layout::write(&set, &copy.out, |path| reader.upright(path))?;
-    let written = dataset::read(&copy.out)?;
-    let remove = |name: &str| match fs::remove_dir_all(copy.out.join(name)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CliError::failed(error)),
-        _ => Ok(()),
-    };
-    remove("labels")?;
-    fs::remove_file(copy.out.join("data.yaml")).map_err(CliError::failed)?;
-    let size = |path: &Path| {
-        let look = reader.read(path).map_err(|detail| DatasetError::Description { path: path.to_owned(), detail })?;
-        Ok(look.1.image.dimensions())
-    };
-    let folder = copy.out.join("annotations");
-    fs::create_dir_all(&folder).map_err(CliError::failed)?;
-    for split in Split::ALL.into_iter().filter(|split| set.of(*split).next().is_some()) {
-        let text = coco::write(&written, split, size)?;
-        fs::write(folder.join(format!("instances_{}.json", split.name())), text).map_err(CliError::failed)?;
-    }
-    summary(out, &set, &copy.out)
 }
 
 /// Pictures that stay together: those that look alike, and those that the key says.

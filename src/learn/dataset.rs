@@ -9,7 +9,10 @@ pub mod layout;
 pub mod problem;
 pub mod sheet;
 pub mod split;
+mod upright;
+pub mod versions;
 pub mod voc;
+mod walk;
 pub mod yolo;
 
 use std::collections::BTreeMap;
@@ -161,34 +164,4 @@ pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
         return voc::read(path);
     }
     folders::read(path)
-}
-
-/// Extensions of pictures, as they come.
-const PICTURES: [&str; 7] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"];
-
-/// Whether a file is called like a picture.
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    PICTURES.contains(&extension.as_str())
-}
-
-/// Every picture below a folder, by path. Links are not followed; hidden files are left out.
-fn pictures_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    let (mut found, mut folders) = (Vec::new(), vec![dir.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).map_err(DatasetError::io("read", &folder))? {
-            let entry = entry.map_err(DatasetError::io("read", &folder))?;
-            let kind = entry.file_type().map_err(DatasetError::io("look at", &entry.path()))?;
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            if kind.is_dir() {
-                folders.push(entry.path());
-            } else if kind.is_file() && is_picture(&entry.path()) {
-                found.push(entry.path());
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
 }

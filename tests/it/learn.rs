@@ -3,3 +3,4 @@
 mod dataset;
 mod metrics;
 mod train;
+mod versions;

@@ -104,7 +104,7 @@ impl Report {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let leaks = self.doubles.iter().chain(&self.near_doubles).any(|alike| alike.leak);
-        self.broken.is_empty() && !leaks && self.labels.iter().all(|problem| problem.fate != Fate::LeftOut)
+        self.broken.is_empty() && !leaks && self.labels.iter().all(|p| !matches!(p.fate, Fate::LeftOut | Fate::Leak))
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::LARGEST_COCO;
-use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split, pictures_below};
-use crate::files;
+use super::upright::{self, Meant};
+use super::walk::{self, Found, pictures_below};
+use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split};
 
 /// The file, as far as it is read and written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,14 +60,13 @@ enum Segmentation {
 /// # Errors
 /// It cannot be read, is no such file, or has no pictures.
 pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
-    let bytes = files::read_within(path, LARGEST_COCO).map_err(DatasetError::unread(path))?;
+    let bytes = walk::needed(path, walk::COCO)?;
     let file: File = serde_json::from_slice(&bytes)
         .map_err(|error| DatasetError::description(path, format!("it is no COCO file: {error}")))?;
-    let mut problems = Vec::new();
     let mut categories = file.categories;
     categories.sort_by_key(|category| category.id);
     let classes: BTreeMap<i64, u32> = (0..).zip(&categories).map(|(class, category)| (category.id, class)).collect();
-    let places = places(path)?;
+    let (places, mut problems) = places(path)?;
     let split = split_of(path);
     let mut labelled: BTreeMap<i64, Vec<&Annotation>> = BTreeMap::new();
     for annotation in &file.annotations {
@@ -81,6 +80,15 @@ pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
             labelled.remove(&image.id);
             continue;
         };
+        let meant = upright::stored(found).map_or(Meant::Upright, |stored| {
+            let meant = upright::meant(stored, (image.width, image.height));
+            if meant == Meant::Other {
+                let ((w, h), (width, height)) = (stored.size, (image.width, image.height));
+                let reason = format!("{path} says that it has {width} x {height} pixels, it has {w} x {h}; its labels are taken as shares", path = path.display());
+                problems.push(Problem::doubtful(found, reason));
+            }
+            meant
+        });
         let mut objects = Vec::new();
         for annotation in labelled.remove(&image.id).unwrap_or_default() {
             let Some(&class) = classes.get(&annotation.category_id) else {
@@ -96,6 +104,10 @@ pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
                         Outline::Box(_) => boxes += 1,
                         Outline::Polygon(_) => outlines += 1,
                     }
+                    let outline = match meant {
+                        Meant::Stored(by) => upright::turned(&outline, by),
+                        Meant::Upright | Meant::Other => outline,
+                    };
                     objects.push(Object { class, outline: Some(outline) });
                 }
                 Err(reason) => {
@@ -133,19 +145,21 @@ fn file_name(name: &str) -> &str {
     name.rsplit(['/', '\\']).next().unwrap_or(name)
 }
 
-/// Pictures that may be meant, by their file names.
-fn places(path: &Path) -> Result<BTreeMap<String, PathBuf>, DatasetError> {
+/// Pictures that may be meant, by their file names; and links, which are not followed.
+fn places(path: &Path) -> Result<(BTreeMap<String, PathBuf>, Vec<Problem>), DatasetError> {
     let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let above = beside.parent().map(|above| above.join("images"));
-    let mut places = BTreeMap::new();
+    let (mut places, mut problems) = (BTreeMap::new(), Vec::new());
     for dir in above.into_iter().filter(|dir| dir.is_dir()).chain([beside.to_owned()]) {
-        for picture in pictures_below(&dir)? {
+        let Found { pictures, problems: links } = pictures_below(&dir)?;
+        problems.extend(links);
+        for picture in pictures {
             if let Some(name) = picture.file_name().and_then(|name| name.to_str()) {
                 places.insert(name.to_owned(), picture.clone());
             }
         }
     }
-    Ok(places)
+    Ok((places, problems))
 }
 
 /// What the file's name says.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, DatasetError, Item, Kind, Object, Problem, Split, is_picture, pictures_below};
+use super::walk::{is_picture, pictures_below};
+use super::{Dataset, DatasetError, Item, Kind, Object, Problem, Split};
 
 /// Names of splits, as they come.
 const SPLITS: [(&str, Split); 5] = [
@@ -33,8 +34,13 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
             else {
                 continue;
             };
-            if path.is_dir() {
-                let images = pictures_below(&path)?;
+            if path.is_symlink() && (path.is_dir() || is_picture(&path)) {
+                let reason = "it is a link, which is not followed; put what it leads to into the set";
+                problems.push(Problem::rejected(&path, None, reason));
+            } else if path.is_dir() {
+                let below = pictures_below(&path)?;
+                problems.extend(below.problems);
+                let images = below.pictures;
                 if images.is_empty() {
                     problems.push(Problem::rejected(&path, None, "a folder without pictures is no class"));
                 }

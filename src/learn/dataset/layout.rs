@@ -1,75 +1,169 @@
-//! Writing a set in YOLO's layout: pictures upright, labels beside them, a `data.yaml`, all or nothing.
+//! Writing a set: pictures upright, labels in YOLO's layout or as COCO files, all or nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Split};
+use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Split, coco};
 
 /// What is to be written of a picture.
-pub enum Picture {
+pub struct Picture {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Pixels, upright: width and height.
+    pub size: (u32, u32),
+}
+
+/// Where a picture's bytes come from.
+pub enum Bytes {
     /// Its file as it is.
     AsItIs,
-    /// Other bytes, with their extension: a copy that lies upright.
+    /// Others, with their extension: a copy that lies upright.
     Upright(Vec<u8>, &'static str),
 }
 
-/// Writes a set into a new folder: `images/<split>/`, `labels/<split>/` and `data.yaml`; or, for classes of whole pictures,
+/// How labels are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A file a picture below `labels/`, and a `data.yaml`; for classes of whole pictures a folder a class.
+    Yolo,
+    /// `annotations/instances_<split>.json`.
+    Coco,
+}
+
+/// Writes a set into a new folder, pictures in `images/<split>/`; or, for classes of whole pictures, in
 /// `<split>/<class>/`. `picture` says what is to be written of each file.
 ///
 /// # Errors
-/// The folder is there already; the file system refuses; a picture cannot be read. The folder is then not made.
+/// The folder is there already, or would lie among the set's own pictures; the format cannot hold such labels; the file
+/// system refuses; a picture cannot be read. The folder is then not made.
 pub fn write(
     dataset: &Dataset,
     dir: &Path,
+    format: Format,
     picture: impl Fn(&Path) -> Result<Picture, DatasetError>,
 ) -> Result<(), DatasetError> {
-    if dir.exists() {
-        let detail = "it is there already; name a folder that is not, so that nothing is written over";
-        return Err(DatasetError::description(dir, detail));
+    if format == Format::Coco && dataset.kind == Kind::Classify {
+        let detail = "its labels are of whole pictures, which COCO files do not hold; export it as yolo".to_owned();
+        return Err(DatasetError::Order { detail });
     }
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(DatasetError::io("make", parent))?;
-    // Made beside its place, so that a half-written set never has its name.
-    let making = tempfile::Builder::new()
-        .prefix(".dataset-")
-        .tempdir_in(parent)
-        .map_err(DatasetError::io("make a folder in", parent))?;
-    let mut taken = BTreeSet::new();
+    apart(dataset, dir)?;
+    let making = Making::begin(dir)?;
+    let (mut taken, mut sizes) = (BTreeSet::new(), BTreeMap::new());
+    let mut written = Dataset { items: Vec::new(), problems: Vec::new(), ..dataset.clone() };
     for item in &dataset.items {
-        let written = picture(&item.image)?;
-        let extension = match &written {
-            Picture::AsItIs => item.image.extension().and_then(|e| e.to_str()).unwrap_or("jpg").to_ascii_lowercase(),
-            Picture::Upright(_, extension) => (*extension).to_owned(),
+        let Picture { bytes, size } = picture(&item.image)?;
+        let extension = match &bytes {
+            Bytes::AsItIs => item.image.extension().and_then(|e| e.to_str()).unwrap_or("jpg").to_ascii_lowercase(),
+            Bytes::Upright(_, extension) => (*extension).to_owned(),
         };
         let folder = match dataset.kind {
             Kind::Classify => PathBuf::from(item.split.name()).join(class_of(dataset, item)),
             Kind::Detect | Kind::Segment => Path::new("images").join(item.split.name()),
         };
         let name = unique(&mut taken, &folder, &item.image);
-        let to = making.path().join(&folder).join(format!("{name}.{extension}"));
+        let place = folder.join(format!("{name}.{extension}"));
+        let to = making.path().join(&place);
         make_parent(&to)?;
-        match written {
-            Picture::AsItIs => fs::copy(&item.image, &to).map(drop).map_err(DatasetError::io("copy", &item.image))?,
-            Picture::Upright(bytes, _) => fs::write(&to, bytes).map_err(DatasetError::io("write", &to))?,
+        match bytes {
+            Bytes::AsItIs => fs::copy(&item.image, &to).map(drop).map_err(DatasetError::io("copy", &item.image))?,
+            Bytes::Upright(bytes, _) => fs::write(&to, bytes).map_err(DatasetError::io("write", &to))?,
         }
-        if dataset.kind != Kind::Classify && !item.objects.is_empty() {
+        if format == Format::Yolo && dataset.kind != Kind::Classify && !item.objects.is_empty() {
             let labels = making.path().join("labels").join(item.split.name()).join(format!("{name}.txt"));
             make_parent(&labels)?;
             fs::write(&labels, rows(&item.objects)).map_err(DatasetError::io("write", &labels))?;
         }
+        if format == Format::Coco {
+            sizes.insert(place.clone(), size);
+            written.items.push(Item { image: place, ..item.clone() });
+        }
     }
-    if dataset.kind != Kind::Classify {
-        let path = making.path().join("data.yaml");
-        fs::write(&path, description(dataset)).map_err(DatasetError::io("write", &path))?;
+    let put = |name: &Path, text: String| {
+        let path = making.path().join(name);
+        make_parent(&path)?;
+        fs::write(&path, text).map_err(DatasetError::io("write", &path))
+    };
+    let parts = || Split::ALL.into_iter().filter(|split| dataset.of(*split).next().is_some());
+    match format {
+        Format::Coco => {
+            for split in parts() {
+                let size = |path: &Path| {
+                    let size = sizes.get(path).copied();
+                    size.ok_or_else(|| DatasetError::description(path, "it was not written"))
+                };
+                let name = format!("annotations/instances_{}.json", split.name());
+                put(Path::new(&name), coco::write(&written, split, size)?)?;
+            }
+        }
+        Format::Yolo if dataset.kind != Kind::Classify => {
+            put(Path::new("data.yaml"), description(parts(), &dataset.names))?;
+        }
+        Format::Yolo => {}
     }
-    let made = making.keep();
-    fs::rename(&made, dir).map_err(DatasetError::io("put into place", dir))
+    making.finish(dir)
+}
+
+/// Refuses a folder among the set's own pictures: there they would be in the set when it is read again.
+fn apart(dataset: &Dataset, dir: &Path) -> Result<(), DatasetError> {
+    // The nearest folder above that is there says where the new one would be.
+    let whole = std::path::absolute(dir).map_err(DatasetError::io("look at", dir))?;
+    let Some(above) = whole.ancestors().find_map(|above| fs::canonicalize(above).ok()) else { return Ok(()) };
+    let folders: BTreeSet<&Path> = dataset.items.iter().filter_map(|item| item.image.parent()).collect();
+    for folder in folders {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        if fs::canonicalize(folder).is_ok_and(|folder| above.starts_with(folder)) {
+            let detail = format!("it lies in {}, among the set's own pictures; name another place", folder.display());
+            return Err(DatasetError::description(dir, detail));
+        }
+    }
+    Ok(())
+}
+
+/// A folder that is being made beside its place, so that a half-written set never has its name.
+pub(in crate::learn) struct Making {
+    // Removed with all that is in it when this goes.
+    _around: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Making {
+    /// Begins.
+    ///
+    /// # Errors
+    /// The place is taken, or the folder above it cannot be written to.
+    pub(in crate::learn) fn begin(dir: &Path) -> Result<Self, DatasetError> {
+        if fs::symlink_metadata(dir).is_ok() {
+            let detail = "it is there already; name a folder that is not, so that nothing is written over";
+            return Err(DatasetError::description(dir, detail));
+        }
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(DatasetError::io("make", parent))?;
+        let around = tempfile::Builder::new().prefix(".dataset-").tempdir_in(parent);
+        let around = around.map_err(DatasetError::io("make a folder in", parent))?;
+        // Made below the private folder in the ordinary way, it gets the rights that the user's other folders get.
+        let path = around.path().join("set");
+        fs::create_dir(&path).map_err(DatasetError::io("make", &path))?;
+        Ok(Self { _around: around, path })
+    }
+
+    /// Where it is until it is done.
+    pub(in crate::learn) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts it into its place.
+    ///
+    /// # Errors
+    /// The file system refuses; nothing is left behind then.
+    pub(in crate::learn) fn finish(self, dir: &Path) -> Result<(), DatasetError> {
+        fs::rename(&self.path, dir).map_err(DatasetError::io("put into place", dir))
+    }
 }
 
 fn class_of(dataset: &Dataset, item: &Item) -> String {
     let class = item.objects.first().map_or(0, |object| object.class as usize);
-    dataset.names.get(class).cloned().unwrap_or_else(|| format!("class {class}"))
+    dataset.names.get(class).map_or_else(|| format!("class {class}"), |name| file_safe(name))
 }
 
 fn make_parent(path: &Path) -> Result<(), DatasetError> {
@@ -79,7 +173,7 @@ fn make_parent(path: &Path) -> Result<(), DatasetError> {
 
 /// The file's stem, with a number where another picture of the folder has it.
 fn unique(taken: &mut BTreeSet<PathBuf>, folder: &Path, image: &Path) -> String {
-    let stem = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = file_safe(&image.file_stem().unwrap_or_default().to_string_lossy());
     let mut name = stem.clone();
     let mut number = 2;
     while !taken.insert(folder.join(&name)) {
@@ -87,6 +181,21 @@ fn unique(taken: &mut BTreeSet<PathBuf>, folder: &Path, image: &Path) -> String 
         number += 1;
     }
     name
+}
+
+/// A name that is only a name, and shows as what it is: nothing that leads elsewhere, moves a cursor or hides.
+fn file_safe(name: &str) -> String {
+    let plain = |c: char| {
+        let mut buffer = [0; 4];
+        let shown = crate::domain::display_safe(c.encode_utf8(&mut buffer));
+        if c == '/' || shown.chars().ne([c]) { '_' } else { c }
+    };
+    let name: String = name.chars().map(plain).collect();
+    match name.strip_prefix('.') {
+        Some(rest) => format!("_{rest}"),
+        None if name.is_empty() => "_".into(),
+        None => name,
+    }
 }
 
 /// Labels, a line each.
@@ -107,15 +216,11 @@ pub fn rows(objects: &[Object]) -> String {
 }
 
 /// `data.yaml`; names are JSON strings, which are YAML.
-fn description(dataset: &Dataset) -> String {
+pub(in crate::learn) fn description(splits: impl Iterator<Item = Split>, names: &[String]) -> String {
     let mut text = String::from("path: .\n");
-    for split in Split::ALL {
-        if dataset.of(split).next().is_some() {
-            text.push_str(&format!("{0}: images/{0}\n", split.name()));
-        }
-    }
+    splits.for_each(|split| text.push_str(&format!("{0}: images/{0}\n", split.name())));
     text.push_str("names:\n");
-    for (number, name) in dataset.names.iter().enumerate() {
+    for (number, name) in names.iter().enumerate() {
         text.push_str(&format!("  {number}: {}\n", serde_json::Value::from(name.as_str())));
     }
     text

@@ -5,13 +5,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::files::Unread;
-
-/// The largest list of pictures or labels of one picture, and description, bytes.
-pub(super) const LARGEST_LIST: u64 = 64 << 20;
-/// The largest COCO file, bytes: LVIS has a little more than 1 GB.
-pub(super) const LARGEST_COCO: u64 = 2 << 30;
-
 /// Why a set cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -31,6 +24,12 @@ pub enum DatasetError {
         /// What is wrong, and what to do.
         detail: String,
     },
+    /// What is asked for cannot be made.
+    #[error("{detail}")]
+    Order {
+        /// Which value is wrong, and what it may be.
+        detail: String,
+    },
     /// There are no pictures.
     #[error("{0} has no pictures; are the paths in it right?")]
     Empty(PathBuf),
@@ -47,21 +46,12 @@ pub enum DatasetError {
 }
 
 impl DatasetError {
-    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(in crate::learn) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
     }
 
-    /// A file that is not read: no regular one, too large, or the file system refuses.
-    pub(super) fn unread(path: &Path) -> impl FnOnce(Unread) -> Self {
-        let path = path.to_owned();
-        move |unread| match unread {
-            Unread::Io(source) => Self::Io { doing: "read", path, source },
-            other => Self::Description { path, detail: format!("{other}; is it what you meant to name?") },
-        }
-    }
-
-    pub(super) fn description(path: &Path, detail: impl Into<String>) -> Self {
+    pub(in crate::learn) fn description(path: &Path, detail: impl Into<String>) -> Self {
         Self::Description { path: path.to_owned(), detail: detail.into() }
     }
 }
@@ -76,6 +66,8 @@ pub enum Fate {
     Mended,
     /// It is in the set as it is: somebody should look at it.
     Kept,
+    /// It is in one part of the set and was given for others, too: those would judge by what was learnt from.
+    Leak,
 }
 
 /// A label, or all labels of a file, with a problem.
@@ -101,6 +93,10 @@ impl Problem {
         Self { file: file.to_owned(), line: None, fate: Fate::Kept, reason: reason.into() }
     }
 
+    pub(super) fn leak(file: &Path, reason: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), line: None, fate: Fate::Leak, reason: reason.into() }
+    }
+
     pub(super) fn mended(file: &Path, line: Option<usize>, reason: impl Into<String>) -> Self {
         Self { file: file.to_owned(), line, fate: Fate::Mended, reason: reason.into() }
     }
@@ -116,6 +112,7 @@ impl fmt::Display for Problem {
             Fate::LeftOut => "left out",
             Fate::Mended => "mended",
             Fate::Kept => "kept",
+            Fate::Leak => "leak",
         };
         write!(f, ": {} ({fate})", self.reason)
     }

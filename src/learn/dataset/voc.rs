@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::problem::LARGEST_LIST;
-use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split, pictures_below};
-use crate::files;
+use super::upright::{self, Meant};
+use super::walk::{self, pictures_below};
+use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split};
 
 /// Whether a folder holds such files.
 pub(super) fn looks_like(dir: &Path) -> bool {
@@ -30,13 +30,25 @@ fn annotations(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
 /// # Errors
 /// A folder cannot be read; there are no pictures.
 pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
-    let mut problems = Vec::new();
+    let found = pictures_below(dir)?;
+    let mut problems = found.problems;
     let images: BTreeMap<String, PathBuf> =
-        pictures_below(dir)?.into_iter().filter_map(|path| Some((stem(&path)?, path))).collect();
+        found.pictures.into_iter().filter_map(|path| Some((stem(&path)?, path))).collect();
     let splits = splits(dir)?;
     let mut read = Vec::new();
     for file in annotations(dir)? {
-        let text = files::text_within(&file, LARGEST_LIST).map_err(DatasetError::unread(&file))?;
+        let text =
+            match walk::read_bounded(&file, walk::LABELS)?.map(|bytes| String::from_utf8(bytes.unwrap_or_default())) {
+                Ok(Ok(text)) => text,
+                Ok(Err(_)) => {
+                    problems.push(Problem::rejected(&file, None, "it is not text in UTF-8"));
+                    continue;
+                }
+                Err(reason) => {
+                    problems.push(Problem::rejected(&file, None, reason));
+                    continue;
+                }
+            };
         let annotation = match parse(&file, &text) {
             Ok((annotation, doubts)) => {
                 problems.extend(doubts);
@@ -53,7 +65,21 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
             problems.push(Problem::rejected(&file, None, format!("its picture `{name}` is not there")));
             continue;
         };
-        read.push((image.clone(), annotation.objects));
+        let mut objects = annotation.objects;
+        match upright::stored(image).map(|stored| (stored, upright::meant(stored, annotation.size))) {
+            Some((_, Meant::Stored(by))) => {
+                objects.iter_mut().for_each(|(_, outline)| *outline = upright::turned(outline, by));
+            }
+            Some((stored, Meant::Other)) => {
+                let ((w, h), (width, height)) = (stored.size, annotation.size);
+                let reason = format!(
+                    "it says that its picture has {width} x {height} pixels, it has {w} x {h}; its labels are taken as shares"
+                );
+                problems.push(Problem::doubtful(&file, reason));
+            }
+            Some((_, Meant::Upright)) | None => {}
+        }
+        read.push((image.clone(), objects));
     }
     if read.is_empty() {
         return Err(DatasetError::Empty(dir.to_owned()));
@@ -82,7 +108,7 @@ fn splits(dir: &Path) -> Result<BTreeMap<String, Split>, DatasetError> {
     for split in Split::ALL {
         let list = dir.join("ImageSets/Main").join(format!("{}.txt", split.name()));
         if list.is_file() {
-            let text = files::text_within(&list, LARGEST_LIST).map_err(DatasetError::unread(&list))?;
+            let text = walk::text(&list, walk::DESCRIPTION)?;
             splits.extend(text.split_whitespace().map(|stem| (stem.to_owned(), split)));
         }
     }
@@ -91,6 +117,8 @@ fn splits(dir: &Path) -> Result<BTreeMap<String, Split>, DatasetError> {
 
 struct Annotation {
     picture: Option<String>,
+    /// Of the picture, pixels: width and height.
+    size: (u32, u32),
     objects: Vec<(String, Outline)>,
 }
 
@@ -157,5 +185,6 @@ fn parse(file: &Path, text: &str) -> Result<(Annotation, Vec<Problem>), String> 
             Err(reason) => problems.push(Problem::rejected(file, Some(line), reason)),
         }
     }
-    Ok((Annotation { picture: child(root, "filename"), objects }, problems))
+    let size = (width as u32, height as u32);
+    Ok((Annotation { picture: child(root, "filename"), size, objects }, problems))
 }

@@ -5,12 +5,13 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
-use super::problem::LARGEST_LIST;
-use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split, is_picture, pictures_below};
-use crate::files;
+use super::walk::{self, Found, is_picture, pictures_below};
+use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split};
 
 /// How far outside the picture a coordinate may lie: rounding, not a mistake.
 const SLACK: f32 = 0.01;
+/// Classes at most: more is a number that went wrong.
+const MOST_CLASSES: u64 = 100_000;
 
 /// The description in a folder: `data.yaml`, or the only `.yaml` there is that has classes.
 pub(super) fn description(dir: &Path) -> Option<PathBuf> {
@@ -23,7 +24,7 @@ pub(super) fn description(dir: &Path) -> Option<PathBuf> {
 /// # Errors
 /// The description is no YAML, lacks classes or splits, or names folders that are not there.
 pub fn read(yaml: &Path) -> Result<Dataset, DatasetError> {
-    let text = files::text_within(yaml, LARGEST_LIST).map_err(DatasetError::unread(yaml))?;
+    let text = walk::text(yaml, walk::DESCRIPTION)?;
     let described: Value =
         serde_saphyr::from_str(&text).map_err(|error| DatasetError::description(yaml, error.to_string()))?;
     let names = names(yaml, &described)?;
@@ -33,7 +34,7 @@ pub fn read(yaml: &Path) -> Result<Dataset, DatasetError> {
         Some(path) => beside.join(path),
         None => beside.to_owned(),
     };
-    let mut splits: Vec<(Split, Vec<PathBuf>)> = Vec::new();
+    let (mut splits, mut folders, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for (split, keys) in
         [(Split::Train, &["train"][..]), (Split::Val, &["val", "validation"]), (Split::Test, &["test"])]
     {
@@ -42,7 +43,10 @@ pub fn read(yaml: &Path) -> Result<Dataset, DatasetError> {
         };
         let mut images = Vec::new();
         for place in places(yaml, split, value)? {
-            images.extend(images_at(yaml, &root, &place)?);
+            let (found, folder) = images_at(yaml, &root, &place)?;
+            problems.extend(found.problems);
+            folders.extend(folder.map(|folder| (folder, found.pictures.clone())));
+            images.extend(found.pictures);
         }
         splits.push((split, images));
     }
@@ -52,7 +56,8 @@ pub fn read(yaml: &Path) -> Result<Dataset, DatasetError> {
             "it names no `train`, `val` or `test`; add the folders of pictures",
         ));
     }
-    assemble(yaml, names, splits)
+    problems.extend(without_picture(&folders)?);
+    assemble(yaml, names, splits, problems)
 }
 
 /// Reads `images/` and `labels/` without a description; classes are named by `classes.txt` where there is one.
@@ -61,35 +66,61 @@ pub fn read(yaml: &Path) -> Result<Dataset, DatasetError> {
 /// A folder cannot be read; there are no pictures.
 pub fn read_folders(dir: &Path) -> Result<Dataset, DatasetError> {
     let images = dir.join("images");
-    let mut splits = Vec::new();
-    for split in Split::ALL {
-        let folder = images.join(split.name());
-        if folder.is_dir() {
-            splits.push((split, pictures_below(&folder)?));
-        }
+    let mut parts: Vec<(Split, PathBuf)> = Split::ALL.map(|split| (split, images.join(split.name()))).into();
+    parts.retain(|(_, folder)| folder.is_dir());
+    if parts.is_empty() {
+        parts.push((Split::Train, images));
     }
-    if splits.is_empty() {
-        splits.push((Split::Train, pictures_below(&images)?));
+    let (mut splits, mut folders, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    for (split, folder) in parts {
+        let found = pictures_below(&folder)?;
+        problems.extend(found.problems);
+        folders.push((folder, found.pictures.clone()));
+        splits.push((split, found.pictures));
     }
+    problems.extend(without_picture(&folders)?);
     let listed = dir.join("classes.txt");
     let names = if listed.is_file() {
-        let text = files::text_within(&listed, LARGEST_LIST).map_err(DatasetError::unread(&listed))?;
+        let text = walk::text(&listed, walk::LABELS)?;
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
     } else {
         // As many as the labels use.
         let most = splits.iter().flat_map(|(_, images)| images).filter_map(|image| highest_class(&label_path(image)));
         (0..=most.max().unwrap_or(0)).map(|class| format!("class {class}")).collect()
     };
-    assemble(dir, names, splits)
+    assemble(dir, names, splits, problems)
 }
 
 fn highest_class(labels: &Path) -> Option<u32> {
-    let text = files::text_within(labels, LARGEST_LIST).ok()?;
-    text.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u32>().ok()).max()
+    let bytes = walk::read_bounded(labels, walk::LABELS).ok()?.ok()??;
+    let text = String::from_utf8_lossy(&bytes);
+    let numbers = text.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u32>().ok());
+    // A larger number is a mistake, which reading the labels names.
+    numbers.filter(|class| u64::from(*class) < MOST_CLASSES).max()
 }
 
-fn assemble(source: &Path, names: Vec<String>, splits: Vec<(Split, Vec<PathBuf>)>) -> Result<Dataset, DatasetError> {
-    let (mut items, mut problems, mut seen) = (Vec::new(), Vec::new(), BTreeMap::new());
+/// Label files below the places where those of folders of pictures are, that no picture has the name of.
+fn without_picture(folders: &[(PathBuf, Vec<PathBuf>)]) -> Result<Vec<Problem>, DatasetError> {
+    const OTHERS: [&str; 6] = ["classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt", "README.txt"];
+    let known: BTreeSet<PathBuf> = folders.iter().flat_map(|(_, pictures)| pictures).map(|p| label_path(p)).collect();
+    let mut lost = BTreeSet::new();
+    for (folder, _) in folders {
+        let Some(place) = label_path(&folder.join("picture.jpg")).parent().map(Path::to_owned) else { continue };
+        let labels = walk::labels_below(&place)?;
+        let other = |path: &Path| path.file_name().and_then(|name| name.to_str()).is_some_and(|n| OTHERS.contains(&n));
+        lost.extend(labels.into_iter().filter(|path| !known.contains(path) && !other(path)));
+    }
+    let reason = "there is no picture of this name";
+    Ok(lost.iter().map(|path| Problem::rejected(path, None, reason)).collect())
+}
+
+fn assemble(
+    source: &Path,
+    names: Vec<String>,
+    splits: Vec<(Split, Vec<PathBuf>)>,
+    mut problems: Vec<Problem>,
+) -> Result<Dataset, DatasetError> {
+    let (mut items, mut seen) = (Vec::new(), BTreeMap::new());
     let (mut boxes, mut outlines, mut twice) = (0_usize, 0_usize, BTreeMap::new());
     for (split, images) in splits {
         for image in images {
@@ -99,14 +130,18 @@ fn assemble(source: &Path, names: Vec<String>, splits: Vec<(Split, Vec<PathBuf>)
                 continue;
             }
             let labels = label_path(&image);
-            let objects = if labels.is_file() {
-                let bytes = files::read_within(&labels, LARGEST_LIST).map_err(DatasetError::unread(&labels))?;
-                let (objects, doubts) = labels_of(&labels, &bytes, names.len());
-                problems.extend(doubts);
-                objects
-            } else {
+            let objects = match walk::read_bounded(&labels, walk::LABELS)? {
+                Ok(Some(bytes)) => {
+                    let (objects, doubts) = labels_of(&labels, &bytes, names.len());
+                    problems.extend(doubts);
+                    objects
+                }
                 // No file: background.
-                Vec::new()
+                Ok(None) => Vec::new(),
+                Err(reason) => {
+                    problems.push(Problem::rejected(&labels, None, reason));
+                    Vec::new()
+                }
             };
             boxes += objects.iter().filter(|object| matches!(object.outline, Some(Outline::Box(_)))).count();
             outlines += objects.iter().filter(|object| matches!(object.outline, Some(Outline::Polygon(_)))).count();
@@ -117,7 +152,7 @@ fn assemble(source: &Path, names: Vec<String>, splits: Vec<(Split, Vec<PathBuf>)
     for ((first, again), pictures) in twice.into_iter().filter(|(_, pictures)| *pictures > 0) {
         let (first, again) = (first.name(), again.name());
         let reason = format!("{pictures} pictures are in both {first} and {again}; they are taken for {first} only");
-        problems.push(Problem::mended(source, None, reason));
+        problems.push(Problem::leak(source, reason));
     }
     if items.is_empty() {
         return Err(DatasetError::Empty(source.to_owned()));
@@ -153,6 +188,9 @@ fn names(yaml: &Path, described: &Value) -> Result<Vec<String>, DatasetError> {
             numbered.into_values().collect()
         }
         None => match count {
+            Some(count) if count > MOST_CLASSES => {
+                return Err(wrong(format!("`nc` is {count}; there can be {MOST_CLASSES} classes at most")));
+            }
             Some(count) => (0..count).map(|class| format!("class {class}")).collect(),
             None => return Err(wrong("it has neither `names` nor `nc`; list the classes under `names`".into())),
         },
@@ -160,6 +198,9 @@ fn names(yaml: &Path, described: &Value) -> Result<Vec<String>, DatasetError> {
     };
     if names.is_empty() {
         return Err(wrong("`names` is empty; list the classes".into()));
+    }
+    if names.len() as u64 > MOST_CLASSES {
+        return Err(wrong(format!("`names` has {}; there can be {MOST_CLASSES} classes at most", names.len())));
     }
     if let Some(count) = count.filter(|count| *count != names.len() as u64) {
         return Err(wrong(format!("`nc` is {count}, but `names` has {}; make them agree", names.len())));
@@ -177,13 +218,14 @@ fn places(yaml: &Path, split: Split, value: &Value) -> Result<Vec<String>, Datas
     }
 }
 
-fn images_at(yaml: &Path, root: &Path, place: &str) -> Result<Vec<PathBuf>, DatasetError> {
+/// The pictures at a place, and the place where it is a folder.
+fn images_at(yaml: &Path, root: &Path, place: &str) -> Result<(Found, Option<PathBuf>), DatasetError> {
     let at = tidied(&root.join(place));
     if at.is_dir() {
-        return pictures_below(&at);
+        return Ok((pictures_below(&at)?, Some(at)));
     }
     if at.is_file() && !is_picture(&at) {
-        let text = files::text_within(&at, LARGEST_LIST).map_err(DatasetError::unread(&at))?;
+        let text = walk::text(&at, walk::DESCRIPTION)?;
         let beside = at.parent().unwrap_or(root);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         // `./` means beside the list; anything else is relative to the set's root, as Ultralytics has it.
@@ -191,15 +233,14 @@ fn images_at(yaml: &Path, root: &Path, place: &str) -> Result<Vec<PathBuf>, Data
             Some(rest) => beside.join(rest),
             None => root.join(line),
         };
-        return lines
-            .map(|line| {
-                let image = tidied(&image(line));
-                if image.is_file() {
-                    return Ok(image);
-                }
-                Err(DatasetError::description(&at, format!("{} is not there; mend the list", image.display())))
-            })
-            .collect();
+        let pictures = lines.map(|line| {
+            let image = tidied(&image(line));
+            if image.is_file() {
+                return Ok(image);
+            }
+            Err(DatasetError::description(&at, format!("{} is not there; mend the list", image.display())))
+        });
+        return Ok((Found { pictures: pictures.collect::<Result<_, _>>()?, problems: Vec::new() }, None));
     }
     Err(DatasetError::description(yaml, format!("{} is not there; mend the path in it", at.display())))
 }

@@ -83,7 +83,7 @@ fn a_yolo_set_is_read_by_its_description() {
     write(at, "data.yaml", "train: list.txt\nval: images/val\nnc: 2\n");
     let set = dataset::read(at).unwrap();
     assert_eq!(set.of(Split::Train).count(), 2);
-    let reason = "1 pictures are in both train and val; they are taken for train only (mended)";
+    let reason = "1 pictures are in both train and val; they are taken for train only (leak)";
     assert!(set.problems[0].to_string().ends_with(reason), "{:?}", set.problems);
 
     for (yaml, wrong) in [
@@ -229,4 +229,121 @@ fn real_sets_are_read() {
         assert_eq!((set.kind, set.items.len(), set.names.len()), (kind, pictures, classes), "{name}");
         assert!(set.items.iter().any(|item| !item.objects.is_empty()));
     }
+}
+
+/// The problems of a set, a line each.
+fn problems(at: &Path) -> String {
+    dataset::read(at).unwrap().problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_is_no_ordinary_file_is_named_and_stops_nothing() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    for name in ["folder", "dangling", "pipe", "huge", "sound"] {
+        write(at, &format!("images/{name}.jpg"), "");
+    }
+    write(at, "elsewhere/real.jpg", "");
+    symlink(at.join("elsewhere/real.jpg"), at.join("images/linked.jpg")).unwrap();
+    symlink(at.join("elsewhere"), at.join("images/more")).unwrap();
+    fs::create_dir_all(at.join("labels/folder.txt")).unwrap();
+    symlink("nowhere", at.join("labels/dangling.txt")).unwrap();
+    let pipe = std::ffi::CString::new(at.join("labels/pipe.txt").to_str().unwrap()).unwrap();
+    // SAFETY: the path is a C string that lives until the call returns.
+    assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+    fs::File::create(at.join("labels/huge.txt")).unwrap().set_len(9 << 20).unwrap();
+    write(at, "labels/sound.txt", "0 0.5 0.5 0.2 0.2\n");
+    write(at, "labels/lost.txt", "0 0.5 0.5 0.2 0.2\n");
+    write(at, "data.yaml", "train: images\nnames: [a]\n");
+    let said = problems(at);
+    for (file, reason) in [
+        ("images/linked.jpg", "it is a link, which is not followed"),
+        ("images/more", "it is a link, which is not followed"),
+        ("labels/folder.txt", "it is a folder"),
+        ("labels/dangling.txt", "it is a link to nothing"),
+        ("labels/pipe.txt", "it is no ordinary file"),
+        ("labels/huge.txt", "more than the 8388608 that are read"),
+        ("labels/lost.txt", "there is no picture of this name"),
+    ] {
+        let line = said.lines().find(|line| line.contains(file)).unwrap_or_else(|| panic!("{file}:\n{said}"));
+        assert!(line.contains(reason), "{line}");
+    }
+    assert_eq!(said.lines().count(), 7, "{said}");
+    assert_eq!(dataset::read(at).unwrap().items.len(), 5);
+}
+
+#[test]
+fn numbers_and_paths_that_went_wrong_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    write(at, "images/a.jpg", "");
+    for (yaml, wrong) in [
+        ("train: images\nnc: 4000000000\n", "there can be 100000 classes at most"),
+        ("train: /\nnames: [a]\n", "it is the root of the file system"),
+        ("train: ../../../../../../../../../../..\nnames: [a]\n", "it is the root of the file system"),
+    ] {
+        write(at, "data.yaml", yaml);
+        let error = dataset::read(at).unwrap_err().to_string();
+        assert!(error.contains(wrong), "{error}");
+    }
+    fs::remove_file(at.join("data.yaml")).unwrap();
+    write(at, "labels/a.txt", "4000000000 0.5 0.5 0.2 0.2\n");
+    let set = dataset::read(at).unwrap();
+    assert_eq!(set.names.len(), 1);
+    assert!(set.problems[0].reason.contains("is out of range"), "{:?}", set.problems);
+}
+
+#[test]
+fn the_same_pictures_to_learn_from_and_to_choose_by_are_a_leak() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    write(at, "images/a.jpg", "");
+    write(at, "data.yaml", "train: images\nval: images\nnames: [a]\n");
+    let set = dataset::read(at).unwrap();
+    let look = dataset::check::Look { bytes: sightline::domain::ImageId([1; 32]), perceptual: 1, size: (10, 10) };
+    let report = dataset::check::check(&set, &[Ok(look)]);
+    assert!(!report.is_sound(), "{:?}", report.labels);
+}
+
+/// A JPEG of 40 x 30 pixels that says it lies on its side (EXIF 6).
+fn on_its_side() -> Vec<u8> {
+    let jpeg = crate::support::encoded(&crate::support::picture(3, 40, 30), image::ImageFormat::Jpeg);
+    let tiff = b"Exif\0\0MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let length = (tiff.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], b"\xFF\xE1", &length, tiff, &jpeg[2..]].concat()
+}
+
+#[test]
+fn labels_of_the_stored_picture_are_turned_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    write(at, "images/a.jpg", on_its_side());
+    // The stored picture is 40 wide and 30 high; its left upper quarter is the right upper one when it stands.
+    let coco = |width: u32, height: u32, bbox: &str| {
+        let text = format!(
+            r#"{{"images": [{{"id": 1, "file_name": "a.jpg", "width": {width}, "height": {height}}}],
+            "categories": [{{"id": 1, "name": "a"}}],
+            "annotations": [{{"id": 1, "image_id": 1, "category_id": 1, "bbox": {bbox}}}]}}"#
+        );
+        write(at, "instances.json", text);
+        let set = dataset::read(&at.join("instances.json")).unwrap();
+        (set.items[0].objects[0].outline.as_ref().unwrap().corners(), set.problems.len())
+    };
+    assert_eq!(coco(40, 30, "[0, 0, 20, 15]"), ([0.5, 0.0, 1.0, 0.5], 0));
+    assert_eq!(coco(30, 40, "[15, 0, 15, 20]"), ([0.5, 0.0, 1.0, 0.5], 0));
+    assert_eq!(coco(80, 60, "[0, 0, 40, 30]"), ([0.0, 0.0, 0.5, 0.5], 1), "another size is named");
+
+    let voc = |width: u32, height: u32, [x1, y1, x2, y2]: [u32; 4]| {
+        let text = format!(
+            "<annotation><filename>a.jpg</filename><size><width>{width}</width><height>{height}</height></size>\
+             <object><name>a</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox>\
+             </object></annotation>"
+        );
+        write(at, "voc/a.xml", text);
+        write(at, "voc/a.jpg", on_its_side());
+        dataset::read(&at.join("voc")).unwrap().items[0].objects[0].outline.as_ref().unwrap().corners()
+    };
+    assert_eq!(voc(40, 30, [1, 1, 20, 15]), [0.5, 0.0, 1.0, 0.5]);
+    assert_eq!(voc(30, 40, [16, 1, 30, 20]), [0.5, 0.0, 1.0, 0.5]);
 }

@@ -104,3 +104,60 @@ fn pictures_on_their_side_are_written_upright() {
     desk.json(&format!("dataset check --sheet {}", sheet.display()), &[&desk.path("set")], 0);
     assert_eq!(image::open(sheet).unwrap().width(), 5 * 320);
 }
+
+#[test]
+fn nothing_is_written_among_what_is_read() {
+    let desk = Desk::new(&[]);
+    set(&desk);
+    let pictures = desk.path("set/images/train");
+    for (read, to) in [("set", "set/out"), ("set", "set/images/out"), ("set/data.yaml", "set/images/train/out")] {
+        let to = desk.path(to);
+        let refused = desk.run(&format!("dataset import --out {}", to.display()), &[&desk.path(read)]);
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+        assert!(text(&refused.stderr).contains("name a"), "{}", text(&refused.stderr));
+        assert!(!to.exists());
+    }
+    assert_eq!(fs::read_dir(pictures).unwrap().count(), 12);
+}
+
+#[test]
+fn written_names_are_plain() {
+    let desk = Desk::new(&[]);
+    let drawn = encoded(&picture(1, 120, 80), ImageFormat::Png);
+    desk.write("set/images/a\u{1b}[31m\n.png", &drawn);
+    desk.write("set/labels/a\u{1b}[31m\n.txt", b"0 0.5 0.5 0.5 0.5\n");
+    let out = desk.path("out");
+    desk.json(&format!("dataset import --out {}", out.display()), &[&desk.path("set")], 0);
+    assert!(out.join("images/train/a_[31m_.png").is_file());
+    assert!(out.join("labels/train/a_[31m_.txt").is_file());
+}
+
+#[test]
+fn drawn_sets_and_their_versions() {
+    let desk = Desk::new(&[]);
+    let out = desk.path("drawn");
+    let words = format!("dataset synth --images 3 --packs 4 --seed 2 --val 0.34 --out {}", out.display());
+    let made = &desk.json(&words, &[], 0)[0];
+    assert_eq!((&made["pictures"]["train"], &made["pictures"]["val"]), (&2.into(), &1.into()));
+    let refused = desk.run(&words, &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    for (wrong, named) in [("--images 0 --packs 1", "0 images"), ("--images 1 --packs 0", "0 packs")] {
+        let refused = desk.run(&format!("dataset synth {wrong} --out {}", desk.path("x").display()), &[]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused.stderr).contains(named), "{}", text(&refused.stderr));
+    }
+
+    let kept = &desk.json("dataset snapshot", &[&out], 0)[0];
+    assert_eq!((&kept["new"], &kept["version"]["number"]), (&true.into(), &1.into()));
+    fs::write(out.join("data.yaml"), "mine").unwrap();
+    let differs = &desk.json(&format!("dataset diff {} 1", out.display()), &[], 0)[0];
+    assert_eq!((&differs["changed"], &differs["added"]), (&1.into(), &0.into()));
+    let restore = format!("dataset restore {} 1", out.display());
+    let refused = desk.run(&restore, &[]);
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("would be lost: data.yaml"), "{}", text(&refused.stderr));
+    assert_eq!(fs::read_to_string(out.join("data.yaml")).unwrap(), "mine");
+    desk.json(&format!("{restore} --force"), &[], 0);
+    assert!(fs::read_to_string(out.join("data.yaml")).unwrap().contains("pack"));
+    assert_eq!(desk.json("dataset list", &[&out], 0)[0]["current"], true);
+}
