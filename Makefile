@@ -8,7 +8,7 @@ ONLY ?=
 BENCH_PYTHON ?= target/bench/venv/bin/python
 BENCH_LINES ?= target/bench/lines.jsonl
 
-.PHONY: run test bench setup build lint torture fuzz
+.PHONY: run test bench setup build lint torture fuzz models
 
 run: setup
 	$(CARGO) build --release --locked
@@ -38,6 +38,10 @@ fuzz: setup
 	rm -f target/fuzz/lines.jsonl
 	scripts/fuzz.sh
 	python3 scripts/reliability.py target/fuzz/lines.jsonl docs/reliability.md
+
+# Makes the shipped weights from nothing (hours on two cores); stopped and started again it goes on.
+models: build
+	scripts/models.sh
 
 build: setup
 	$(CARGO) build --release --locked

@@ -18,6 +18,7 @@ mod openmp;
 mod output;
 mod pictures;
 mod queue;
+mod runs;
 mod save;
 mod see;
 mod serve;
@@ -140,6 +141,7 @@ pub fn run(arguments: Arguments) -> Ended {
         Command::Model(model) => models::run(&mut out, &workspace, &model),
         Command::Dataset(dataset) => dataset::run(&mut out, &workspace, &dataset),
         Command::Train(train) => train::run(&mut out, &workspace, &train),
+        Command::Runs(runs) => runs::run(&mut out, &workspace, &runs),
         Command::Evaluate(evaluate) => evaluate::run(&mut out, &workspace, &evaluate),
         Command::Doctor => doctor::run(&mut out, &workspace),
     }

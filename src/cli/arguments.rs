@@ -60,6 +60,9 @@ pub(super) enum Command {
     Dataset(Dataset),
     /// Trains a detector on a set of pictures with labels.
     Train(Train),
+    /// What training gave: list, show and compare runs.
+    #[command(subcommand)]
+    Runs(Runs),
     /// Judges a detector by a set of pictures with labels.
     Evaluate(Evaluate),
     /// Checks the machine and the workspace; names each problem with its remedy.
@@ -89,6 +92,30 @@ pub(super) struct Train {
     /// Learns although labels were left out or mended while reading.
     #[arg(long)]
     pub(super) despite_problems: bool,
+    /// What the cards of the weights say of their origin, beside the model they began with.
+    #[arg(long, value_name = "TEXT", conflicts_with = "resume")]
+    pub(super) origin: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Runs {
+    /// Every run of a folder, with its best epoch.
+    List {
+        /// The folder of runs.
+        #[arg(long, value_name = "DIR", default_value = "runs")]
+        runs: PathBuf,
+    },
+    /// A run's settings and epochs.
+    Show {
+        /// The run's folder.
+        run: PathBuf,
+    },
+    /// Runs beside each other: the settings that differ, and the best epochs.
+    Compare {
+        /// The runs' folders.
+        #[arg(required = true, num_args = 2..)]
+        runs: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

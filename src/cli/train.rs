@@ -107,7 +107,7 @@ fn begun(workspace: &Path, command: &Command) -> Result<Prepared, CliError> {
     let data_path = command.data.clone().unwrap_or_default();
     let data_path = std::path::absolute(&data_path).map_err(CliError::failed)?;
     let data = dataset::read(&data_path)?;
-    let weights = weights(workspace, &command.model, &data, options.seed)?;
+    let weights = weights(workspace, &command.model, &data, options.seed, command.origin.as_deref())?;
     let runs = workspace.join(&command.runs);
     let dir = folder(&runs, command.name.as_deref())?;
     let mut args = Map::new();
@@ -146,7 +146,13 @@ fn resumed(dir: &Path) -> Result<Prepared, CliError> {
 }
 
 /// What a run begins with: an architecture's random weights, or a file's.
-fn weights(workspace: &Path, model: &str, data: &Dataset, seed: u64) -> Result<Weights, CliError> {
+fn weights(
+    workspace: &Path,
+    model: &str,
+    data: &Dataset,
+    seed: u64,
+    origin: Option<&str>,
+) -> Result<Weights, CliError> {
     let classes = u32::try_from(data.names.len()).unwrap_or(u32::MAX);
     let scratch = model.strip_prefix("yolov8").and_then(|rest| {
         let (size, segments) = rest.strip_suffix("-seg").map_or((rest, false), |size| (size, true));
@@ -162,7 +168,9 @@ fn weights(workspace: &Path, model: &str, data: &Dataset, seed: u64) -> Result<W
         tell(&format!("{}: {taken} of {} tensors taken over", path.display(), weights.tensors.len()));
         weights
     };
-    weights.meta.insert("origin".into(), format!("trained by sightline {} from {model}", env!("CARGO_PKG_VERSION")));
+    let origin = origin.map(|text| format!("; {text}")).unwrap_or_default();
+    let origin = format!("trained by sightline {} from {model}{origin}", env!("CARGO_PKG_VERSION"));
+    weights.meta.insert("origin".into(), origin);
     Ok(weights)
 }
 

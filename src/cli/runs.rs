@@ -1,0 +1,164 @@
+//! The `runs` group: what training gave.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::arguments::Runs as Command;
+use super::output::Out;
+use super::{CliError, Ended, Outcome};
+use crate::domain::RawPath;
+
+/// Columns that are shown of a run's best epoch, where it has them.
+const SHOWN: [&str; 4] = ["metrics/mAP50(B)", "metrics/mAP50-95(B)", "metrics/mAP50(M)", "metrics/mAP50-95(M)"];
+/// A run's settings and results are read up to so many bytes.
+const MOST: u64 = 16 << 20;
+
+/// A run as its folder tells it.
+struct Run {
+    name: String,
+    args: Map<String, Value>,
+    columns: Vec<String>,
+    rows: Vec<Vec<f64>>,
+}
+
+impl Run {
+    fn read(dir: &Path) -> Result<Self, CliError> {
+        let text = |file: &str| {
+            let path = dir.join(file);
+            crate::files::text_within(&path, MOST)
+                .map_err(|error| CliError::NotFound(format!("{}: {error}; is it the folder of a run?", path.display())))
+        };
+        let args = text("args.yaml")?;
+        let args = serde_saphyr::from_str(&args)
+            .map_err(|error| CliError::Failed(format!("{}: {error}", dir.join("args.yaml").display())))?;
+        // A run that has not ended an epoch has none.
+        let results = text("results.csv").unwrap_or_default();
+        let mut lines = results.lines();
+        let columns = lines.next().unwrap_or_default().split(',').map(str::to_owned).collect();
+        let numbers = |line: &str| line.split(',').map(|value| value.trim().parse().unwrap_or(f64::NAN)).collect();
+        let name = dir.file_name().map(|name| RawPath(PathBuf::from(name)).to_string()).unwrap_or_default();
+        Ok(Self { name, args, columns, rows: lines.map(numbers).collect() })
+    }
+
+    fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column == name)
+    }
+
+    /// The row with the best last figure of those that are shown.
+    fn best(&self) -> Option<&Vec<f64>> {
+        let by = SHOWN.iter().rev().find_map(|name| self.column(name))?;
+        self.rows.iter().max_by(|a, b| a[by].total_cmp(&b[by]))
+    }
+
+    fn value(&self) -> Value {
+        let best: BTreeMap<&str, f64> = self
+            .best()
+            .map(|row| {
+                let shown = SHOWN.iter().chain(&["epoch"]);
+                shown.filter_map(|name| Some((*name, *row.get(self.column(name)?)?))).collect()
+            })
+            .unwrap_or_default();
+        let seconds = self.column("time").and_then(|at| self.rows.last()?.get(at).copied());
+        json!({ "name": self.name, "epochs": self.rows.len(), "of": self.args.get("epochs"), "seconds": seconds, "best": best,
+            "args": self.args })
+    }
+}
+
+pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
+    match command {
+        Command::List { runs } => list(out, &workspace.join(runs)),
+        Command::Show { run } => show(out, run),
+        Command::Compare { runs } => compare(out, runs),
+    }
+}
+
+fn list(out: &mut Out, runs: &Path) -> Ended {
+    let entries = std::fs::read_dir(runs).map_err(|error| {
+        CliError::NotFound(format!("{}: {error}; `sightline train` makes runs there", runs.display()))
+    })?;
+    let mut dirs: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|dir| dir.join("args.yaml").is_file()).collect();
+    dirs.sort();
+    if dirs.is_empty() {
+        return Err(CliError::NotFound(format!("{}: there is no run; `sightline train` makes them", runs.display())));
+    }
+    let mut shown = Vec::new();
+    for dir in &dirs {
+        match Run::read(dir) {
+            Ok(run) => shown.push(run),
+            Err(error) => super::warn(&error.to_string()),
+        }
+    }
+    if out.json {
+        shown.iter().try_for_each(|run| out.value(&run.value()))?;
+    } else {
+        out.line("run                        epochs  best   mAP50  mAP50-95  (masks) mAP50  mAP50-95")?;
+        shown.iter().try_for_each(|run| line(out, run))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn line(out: &mut Out, run: &Run) -> Result<(), CliError> {
+    let figure = |name: &str| {
+        let value = run.column(name).and_then(|at| run.best()?.get(at).copied());
+        value.map_or("-".into(), |value| format!("{value:.4}"))
+    };
+    let [a, b, c, d] = SHOWN.map(figure);
+    let of = run.args.get("epochs").map_or("?".into(), Value::to_string);
+    let epochs = format!("{}/{of}", run.rows.len());
+    let best = run.best().and_then(|row| row.first()).map_or("-".into(), |epoch| format!("{epoch}"));
+    out.line(format!("{:<24} {epochs:>8} {best:>5} {a:>7} {b:>9} {c:>14} {d:>9}", run.name))
+}
+
+fn show(out: &mut Out, dir: &Path) -> Ended {
+    let run = Run::read(dir)?;
+    if out.json {
+        out.value(&run.value())?;
+        return Ok(Outcome::Done);
+    }
+    for (key, value) in &run.args {
+        out.line(format!("{key:<18} {value}"))?;
+    }
+    out.line(run.columns.join("  "))?;
+    for row in &run.rows {
+        let values: Vec<String> = run
+            .columns
+            .iter()
+            .zip(row)
+            .map(|(column, value)| format!("{value:>width$}", width = column.len()))
+            .collect();
+        out.line(values.join("  "))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn compare(out: &mut Out, dirs: &[PathBuf]) -> Ended {
+    let runs: Vec<Run> = dirs.iter().map(|dir| Run::read(dir)).collect::<Result<_, _>>()?;
+    if out.json {
+        runs.iter().try_for_each(|run| out.value(&run.value()))?;
+        return Ok(Outcome::Done);
+    }
+    let keys: std::collections::BTreeSet<&String> = runs.iter().flat_map(|run| run.args.keys()).collect();
+    let row = |name: &str, values: Vec<String>| {
+        let cells: Vec<String> = values.iter().map(|value| format!("{value:>22}")).collect();
+        format!("{name:<22} {}", cells.join(" "))
+    };
+    out.line(row("", runs.iter().map(|run| run.name.clone()).collect()))?;
+    for key in keys {
+        let values: Vec<String> =
+            runs.iter().map(|run| run.args.get(key).map_or("-".into(), Value::to_string)).collect();
+        if values.windows(2).any(|pair| pair[0] != pair[1]) {
+            out.line(row(key, values))?;
+        }
+    }
+    let best = |name: &str| -> Vec<String> {
+        let of = |run: &Run| run.column(name).and_then(|at| run.best()?.get(at).copied());
+        runs.iter().map(|run| of(run).map_or("-".into(), |value| format!("{value}"))).collect()
+    };
+    for name in ["epoch"].iter().chain(&SHOWN) {
+        out.line(row(name, best(name)))?;
+    }
+    Ok(Outcome::Done)
+}
