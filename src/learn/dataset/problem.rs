@@ -34,7 +34,7 @@ pub enum DatasetError {
     #[error("{0} has no pictures; are the paths in it right?")]
     Empty(PathBuf),
     /// The file system refuses.
-    #[error("cannot {doing} {path}: {source}")]
+    #[error("cannot {doing} {path}: {source}{}", remedy(source))]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -43,6 +43,15 @@ pub enum DatasetError {
         /// The cause.
         source: std::io::Error,
     },
+}
+
+/// What to do about a cause, where that is known.
+fn remedy(cause: &std::io::Error) -> &'static str {
+    match cause.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "; make room there and run it again",
+        std::io::ErrorKind::PermissionDenied => "; ask its owner for the right, or name another place",
+        _ => "",
+    }
 }
 
 impl DatasetError {

@@ -209,7 +209,7 @@ impl Versions {
         let versions = self.list()?;
         let tree = self.now()?;
         if tree.is_empty() {
-            return Err(DatasetError::Empty(self.set.clone()));
+            return Err(DatasetError::description(&self.set, "it holds no file; there is nothing to keep"));
         }
         let body = tree.body();
         let md5 = format!("{}.dir", cache::md5(body.as_bytes()));
@@ -245,12 +245,16 @@ impl Versions {
     }
 }
 
-/// Makes a `.dvc` folder as `dvc init --no-scm` does, as far as it is needed.
+/// Makes a `.dvc` folder as `dvc init --no-scm` does, as far as it is needed; whole or not at all.
 fn begin(parent: &Path) -> Result<PathBuf, DatasetError> {
     let dvc = parent.join(".dvc");
-    fs::create_dir_all(&dvc).map_err(DatasetError::io("make", &dvc))?;
-    replace(&dvc.join("config"), b"[core]\n    no_scm = True\n")?;
-    replace(&dvc.join(".gitignore"), b"/config.local\n/tmp\n/cache\n/sightline/lock\n")?;
+    let around = tempfile::Builder::new().prefix(".dvc-").tempdir_in(parent);
+    let around = around.map_err(DatasetError::io("make a folder in", parent))?;
+    let making = around.path().join("dvc");
+    fs::create_dir(&making).map_err(DatasetError::io("make", &making))?;
+    replace(&making.join("config"), b"[core]\n    no_scm = True\n")?;
+    replace(&making.join(".gitignore"), b"/config.local\n/tmp\n/cache\n/sightline/lock\n")?;
+    fs::rename(&making, &dvc).map_err(DatasetError::io("put into place", &dvc))?;
     Ok(dvc)
 }
 

@@ -108,7 +108,7 @@ fn splits(dir: &Path) -> Result<BTreeMap<String, Split>, DatasetError> {
     for split in Split::ALL {
         let list = dir.join("ImageSets/Main").join(format!("{}.txt", split.name()));
         if list.is_file() {
-            let text = walk::text(&list, walk::DESCRIPTION)?;
+            let text = walk::text(&list, walk::LIST)?;
             splits.extend(text.split_whitespace().map(|stem| (stem.to_owned(), split)));
         }
     }

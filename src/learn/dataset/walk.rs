@@ -14,10 +14,12 @@ const PICTURES: [&str; 7] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"]
 
 /// Bytes of one picture's labels at most: a hundred thousand boxes.
 pub(super) const LABELS: u64 = 8 << 20;
-/// Bytes of a description or of a list of pictures at most.
-pub(super) const DESCRIPTION: u64 = 256 << 20;
+/// Bytes of a description at most: a hundred thousand classes with long names.
+pub(super) const DESCRIPTION: u64 = 16 << 20;
+/// Bytes of a list of pictures at most.
+pub(super) const LIST: u64 = 256 << 20;
 /// Bytes of a COCO file at most.
-pub(super) const COCO: u64 = 4 << 30;
+pub(super) const COCO: u64 = 2 << 30;
 
 /// Whether a file is called like a picture.
 pub(super) fn is_picture(path: &Path) -> bool {

@@ -225,7 +225,7 @@ fn images_at(yaml: &Path, root: &Path, place: &str) -> Result<(Found, Option<Pat
         return Ok((pictures_below(&at)?, Some(at)));
     }
     if at.is_file() && !is_picture(&at) {
-        let text = walk::text(&at, walk::DESCRIPTION)?;
+        let text = walk::text(&at, walk::LIST)?;
         let beside = at.parent().unwrap_or(root);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         // `./` means beside the list; anything else is relative to the set's root, as Ultralytics has it.

@@ -38,6 +38,18 @@ impl Homography {
         let w = 1.0 / (g * x + h * y + 1.0);
         (((a * x + b * y + c) * w) as f32, ((d * x + e * y + f) * w) as f32)
     }
+
+    /// Where the middles of a row's pixels go, from the left on.
+    pub(super) fn row(&self, y: f32) -> impl Iterator<Item = (f32, f32)> {
+        let [a, b, c, d, e, f, g, h] = self.0;
+        let y = f64::from(y);
+        let (across, down, depth) = (b * y + c, e * y + f, h * y + 1.0);
+        (0_u32..).map(move |column| {
+            let x = f64::from(column) + 0.5;
+            let w = 1.0 / (g * x + depth);
+            (((a * x + across) * w) as f32, ((d * x + down) * w) as f32)
+        })
+    }
 }
 
 #[cfg(test)]

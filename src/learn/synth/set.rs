@@ -128,7 +128,8 @@ impl Order {
                 numbers[1] = partner;
             }
         }
-        let long = rng.random_range(480..=1280_u32);
+        // Smaller ones are more: they are what networks are fed.
+        let long = 480 + (800.0 * rng.random::<f32>().powf(1.7)).round() as u32;
         let share = one_of(&mut rng, &[0.75, 0.75, 2.0 / 3.0, 0.5625, 1.0]);
         let short = (f64::from(long) * share).round().max(480.0_f64.min(f64::from(long))) as u32;
         let (width, height) = if rng.random_bool(0.6) { (long, short) } else { (short, long) };

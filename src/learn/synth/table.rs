@@ -10,12 +10,14 @@ use super::paint::Frame;
 const SIDE: usize = 64;
 
 /// Smooth random values over the plane, 0 to 1, one change a unit, the same again after 64.
-pub(super) struct Noise(Vec<f32>);
+pub(super) struct Noise(Box<[f32; SIDE * SIDE]>);
 
 impl Noise {
     /// Another plane for another generator.
     pub(super) fn new(rng: &mut SmallRng) -> Self {
-        Self((0..SIDE * SIDE).map(|_| rng.random()).collect())
+        let mut values = Box::new([0.0; SIDE * SIDE]);
+        values.iter_mut().for_each(|value| *value = rng.random());
+        Self(values)
     }
 
     /// The value at a place.
@@ -178,8 +180,7 @@ pub(super) fn lay(frame: &mut Frame, camera: &Camera, rng: &mut SmallRng) {
     let Some(plane) = camera.table() else { return };
     let width = frame.width;
     for (number, row) in frame.colour.chunks_exact_mut(width).enumerate() {
-        for (column, pixel) in row.iter_mut().enumerate() {
-            let (x, y) = plane.map(column as f32 + 0.5, number as f32 + 0.5);
+        for (pixel, (x, y)) in row.iter_mut().zip(plane.row(number as f32 + 0.5)) {
             *pixel = table.at(x, y);
         }
     }

@@ -141,7 +141,7 @@ fn what_cannot_be_kept_is_refused() {
     fs::create_dir_all(&set).unwrap();
     assert!(Versions::open(&set, false).err().unwrap().to_string().contains("no version of it is kept"));
     let versions = Versions::open(&set, true).unwrap();
-    assert!(error(versions.keep("")).contains("has no pictures"));
+    assert!(error(versions.keep("")).contains("there is nothing to keep"));
     fs::write(set.join("a.txt"), "a").unwrap();
     std::os::unix::fs::symlink("a.txt", set.join("link")).unwrap();
     assert!(error(versions.keep("")).contains("it is a link, which a version cannot hold"));

@@ -3,6 +3,7 @@
 use std::fs;
 
 use image::ImageFormat;
+use sightline::learn::dataset::versions::Versions;
 use sightline::learn::dataset::{self, Kind, Split};
 
 use super::{Desk, text};
@@ -160,4 +161,62 @@ fn drawn_sets_and_their_versions() {
     desk.json(&format!("{restore} --force"), &[], 0);
     assert!(fs::read_to_string(out.join("data.yaml")).unwrap().contains("pack"));
     assert_eq!(desk.json("dataset list", &[&out], 0)[0]["current"], true);
+}
+
+#[test]
+fn a_killed_snapshot_or_restore_leaves_whole_states_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = dir.path().join("set");
+    fs::create_dir(&set).unwrap();
+    for n in 0..60_u32 {
+        let bytes: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(n + 1) >> 7) as u8).collect();
+        fs::write(set.join(format!("{n}.bin")), bytes).unwrap();
+    }
+    let killed = |words: &[&str], after: u64| {
+        let mut child = super::program().arg("dataset").args(words).arg("--workspace").arg(dir.path()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(after));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    let path = set.to_str().unwrap();
+    // What is kept under a message holds that message, and a file that is only of that version.
+    let change = |number: u64| {
+        for entry in fs::read_dir(&set).unwrap().flatten().filter(|e| e.path().extension().is_some_and(|e| e == "txt"))
+        {
+            fs::remove_file(entry.path()).unwrap();
+        }
+        fs::write(set.join("number"), number.to_string()).unwrap();
+        fs::write(set.join(format!("{number}.txt")), vec![number as u8; 300_000]).unwrap();
+    };
+    let whole = |message: &str| {
+        let names = fs::read_dir(&set).unwrap().count();
+        fs::read_to_string(set.join("number")).unwrap() == message
+            && names == 62
+            && fs::read(set.join(format!("{message}.txt"))).unwrap().len() == 300_000
+    };
+    for number in 0..10 {
+        change(number);
+        killed(&["snapshot", path, "--message", &number.to_string()], number * 12);
+    }
+    change(10);
+    let versions = Versions::open(&set, true).unwrap();
+    versions.keep("10").unwrap();
+    let all = versions.list().unwrap();
+    for version in &all {
+        versions.restore(version).unwrap();
+        assert!(whole(&version.message), "{version:?}");
+    }
+    change(11);
+    versions.keep("11").unwrap();
+    drop(versions);
+    for number in 0..8 {
+        let to = if number % 2 == 0 { all.last().unwrap().number } else { all.last().unwrap().number + 1 };
+        killed(&["restore", path, &to.to_string()], number * 10);
+        // Opening puts right what was interrupted.
+        drop(Versions::open(&set, false).unwrap());
+        assert!(whole("10") || whole("11"), "after {number}");
+    }
+    let left: Vec<String> =
+        fs::read_dir(dir.path()).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect();
+    assert!(left.iter().all(|name| !name.contains("sightline-restore")), "{left:?}");
 }

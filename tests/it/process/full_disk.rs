@@ -218,3 +218,34 @@ fn a_full_disk_stops_cleanly_and_opens_again() {
     }
     campaign.end();
 }
+
+#[test]
+fn a_full_disk_leaves_no_half_set_and_no_half_version() {
+    let Some(disk) = Disk::new(4) else {
+        eprintln!("skipped: this user may not mount a small disk");
+        return;
+    };
+    let desk = Desk::new(&[]);
+    let set = disk.0.path().join("set");
+    let names = || {
+        let entries = fs::read_dir(disk.0.path()).unwrap().flatten();
+        entries.map(|entry| entry.file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let draw =
+        |images: u32| desk.run(&format!("dataset synth --images {images} --packs 4 --out {}", set.display()), &[]);
+    let full = draw(500);
+    assert_eq!(full.status.code(), Some(1), "{}", text(&full.stderr));
+    assert!(text(&full.stderr).contains("make room there and run it again"), "{}", text(&full.stderr));
+    assert_eq!(names(), Vec::<String>::new());
+    assert!(draw(4).status.success());
+
+    disk.fill(30_000);
+    let full = desk.run("dataset snapshot", &[&set]);
+    assert_eq!(full.status.code(), Some(1), "{}", text(&full.stderr));
+    assert!(text(&full.stderr).contains("make room there and run it again"), "{}", text(&full.stderr));
+    disk.make_room();
+    let none = desk.run("dataset list", &[&set]);
+    assert_eq!((none.status.code(), text(&none.stdout)), (Some(4), String::new()), "{}", text(&none.stderr));
+    desk.json("dataset snapshot", &[&set], 0);
+    assert_eq!(desk.json("dataset list", &[&set], 0).len(), 1);
+}
