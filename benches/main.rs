@@ -27,6 +27,7 @@ mod journal;
 mod million;
 mod path;
 mod served;
+mod train;
 
 use harness::Bench;
 
@@ -42,4 +43,5 @@ fn main() {
     ingest::run(&bench);
     million::run(&bench);
     path::run(&bench);
+    train::run(&bench);
 }

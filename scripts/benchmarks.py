@@ -35,6 +35,11 @@ AIMS = [
     ("whole path, enroll, bf16", "torch bf16", 1.3, False),
     ("whole path, enroll, bf16", "OpenVINO bf16", 1.0, False),
     ("whole path, enroll, bf16: most memory held", "Pillow, Ultralytics", 1.0, True),
+    *[
+        (f"training yolov8n-seg at {size}, batch 8, {augmented} augmentation, fp32", "Ultralytics", 1.2, False)
+        for size in (320, 640)
+        for augmented in ("without", "with")
+    ],
 ]
 # What was aimed at without a peer: name, figure, whether less is better.
 ALONE = [
