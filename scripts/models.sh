@@ -21,7 +21,7 @@ train() {
   local run="$work/runs/$1"
   if [ -e "$run/done" ]; then return; fi
   if [ -e "$run/weights/last.state" ]; then
-    "$sightline" train --resume "$run"
+    "$sightline" train --resume "$run" || exit
   else
     rm -rf "$run"
     "$sightline" train "$work/packs/data.yaml" --runs "$work/runs" --name "$1" "${@:2}" \

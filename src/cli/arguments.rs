@@ -128,9 +128,12 @@ pub(super) struct Evaluate {
     /// Which part of the set.
     #[arg(long, default_value = "val", value_parser = ["train", "val", "test"])]
     pub(super) split: String,
-    /// The longer side of the network's input.
+    /// The longer side of the network's input, a multiple of 32.
     #[arg(long, default_value_t = 640)]
     pub(super) imgsz: u32,
+    /// Judges although labels were left out while reading.
+    #[arg(long)]
+    pub(super) despite_problems: bool,
 }
 
 #[derive(Debug, Args)]

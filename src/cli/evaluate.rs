@@ -8,13 +8,15 @@ use serde_json::json;
 use super::arguments::Evaluate as Command;
 use super::dataset::Reader;
 use super::output::Out;
+use super::train::usable;
 use super::{CliError, Ended, Outcome};
 use crate::config::Config;
+use crate::domain::display_safe;
 use crate::learn::augment::Marked;
 use crate::learn::dataset::{self, Item, Outline, Split};
 use crate::learn::evaluate::{Judged, Labelled, judging};
 use crate::learn::metrics::{coco, ultralytics};
-use crate::vision::{Detector, Precision, Runtime};
+use crate::vision::{Detect as _, Detector, Precision, Runtime};
 
 /// Pictures that are judged at once.
 const TOGETHER: usize = 8;
@@ -22,12 +24,23 @@ const TOGETHER: usize = 8;
 pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
     let config = Config::load(workspace)?;
     let data = dataset::read(&command.data)?;
+    usable(&data, command.despite_problems)?;
+    if !command.imgsz.is_multiple_of(32) {
+        return Err(CliError::Usage(format!("--imgsz {} must be a multiple of 32", command.imgsz)));
+    }
     let split = Split::ALL.into_iter().find(|split| split.name() == command.split).unwrap_or(Split::Val);
     let items: Vec<&Item> = data.of(split).collect();
     if items.is_empty() {
         let (path, split) = (command.data.display(), split.name());
         return Err(CliError::NotFound(format!(
             "{path}: it has no pictures in `{split}`; choose another part (--split)"
+        )));
+    }
+    if items.iter().all(|item| item.objects.is_empty()) {
+        let path = command.data.display();
+        return Err(CliError::NotFound(format!(
+            "{path}: nothing is labelled in `{}`: there is nothing to judge by",
+            split.name()
         )));
     }
     let path = command.model.clone().unwrap_or_else(|| config.models.detector.clone());
@@ -39,6 +52,17 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             "the model has {classes} classes, {} has {}; judge it by a set of its own classes",
             command.data.display(),
             data.names.len()
+        )));
+    }
+    // By number alone, one class's figures would stand under another's name.
+    if let Some((class, (ours, theirs))) =
+        detector.names().iter().zip(&data.names).enumerate().find(|(_, (ours, theirs))| ours != theirs)
+    {
+        return Err(CliError::Usage(format!(
+            "class {class} is `{}` to the model and `{}` in {}; bring the names of the set into the model's order",
+            display_safe(ours),
+            display_safe(theirs),
+            command.data.display()
         )));
     }
     let reader = Reader::of(&config);

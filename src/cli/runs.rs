@@ -21,6 +21,8 @@ struct Run {
     args: Map<String, Value>,
     columns: Vec<String>,
     rows: Vec<Vec<f64>>,
+    /// From the card of its best weights.
+    best_epoch: Option<f64>,
 }
 
 impl Run {
@@ -39,17 +41,20 @@ impl Run {
         let columns = lines.next().unwrap_or_default().split(',').map(str::to_owned).collect();
         let numbers = |line: &str| line.split(',').map(|value| value.trim().parse().unwrap_or(f64::NAN)).collect();
         let name = dir.file_name().map(|name| RawPath(PathBuf::from(name)).to_string()).unwrap_or_default();
-        Ok(Self { name, args, columns, rows: lines.map(numbers).collect() })
+        let card: Value =
+            text("weights/best.card.json").ok().and_then(|card| serde_json::from_str(&card).ok()).unwrap_or_default();
+        let best_epoch = card["metrics"]["epoch"].as_f64();
+        Ok(Self { name, args, columns, rows: lines.map(numbers).collect(), best_epoch })
     }
 
     fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column == name)
     }
 
-    /// The row with the best last figure of those that are shown.
+    /// The row of the best epoch, as the run itself chose it.
     fn best(&self) -> Option<&Vec<f64>> {
-        let by = SHOWN.iter().rev().find_map(|name| self.column(name))?;
-        self.rows.iter().max_by(|a, b| a[by].total_cmp(&b[by]))
+        let best = self.best_epoch?;
+        self.rows.iter().find(|row| row.first() == Some(&best))
     }
 
     fn value(&self) -> Value {

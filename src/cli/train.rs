@@ -20,11 +20,13 @@ use crate::learn::dataset::{self, Dataset, Fate, Problem};
 use crate::learn::train::TrainError;
 use crate::learn::train::options::Options;
 use crate::learn::train::results::Row;
-use crate::learn::train::run::{Begin, Files, Request, Told, train};
+use crate::learn::train::run::{Begin, Files, Request, Told, suits, train};
 use crate::learn::train::{start, state};
 use crate::vision::yolo::Plan;
 use crate::vision::{Precision, Runtime, Weights, checkpoint};
 
+/// Labels left out that are named; `sightline dataset check` lists all.
+const SHOWN: usize = 20;
 /// The keys of `args.yaml` that are not settings.
 const DATA: &str = "data";
 const MODEL: &str = "model";
@@ -49,15 +51,6 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
         Some(dir) => resumed(dir)?,
         None => begun(workspace, command)?,
     };
-    let left_out: Vec<&Problem> = data.problems.iter().filter(|problem| problem.fate == Fate::LeftOut).collect();
-    if let Some(problem) = left_out.first().filter(|_| !command.despite_problems && command.resume.is_none()) {
-        let more = left_out.len() - 1;
-        return Err(CliError::Usage(format!(
-            "{problem}{}; correct the labels (`sightline dataset check` lists them all), or learn without them: \
-             --despite-problems",
-            if more > 0 { format!("; and {more} more like it") } else { String::new() }
-        )));
-    }
     let read = |path: &Path| reader.read(path).map(|(_, clean)| clean.image);
     let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
     let stop = stop_on_signals()?;
@@ -96,7 +89,25 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             .unwrap_or_default();
         out.line(format!("{} epochs{best}: {}", ended.epochs, dir.join("weights/best.safetensors").display()))?;
     }
-    Ok(Outcome::Done)
+    // A run that was stopped is not done: what would follow it must not.
+    Ok(if ended.stopped { Outcome::NotOk } else { Outcome::Done })
+}
+
+/// Refuses a set with labels that were left out while reading, or lists them and goes on.
+pub(super) fn usable(data: &Dataset, despite: bool) -> Result<(), CliError> {
+    let left_out: Vec<&Problem> = data.problems.iter().filter(|problem| problem.fate == Fate::LeftOut).collect();
+    let Some(first) = left_out.first() else { return Ok(()) };
+    let more = left_out.len() - 1;
+    if !despite {
+        let more = if more > 0 { format!("; and {more} more like it") } else { String::new() };
+        return Err(CliError::Usage(format!(
+            "{first}{more}; correct the labels (`sightline dataset check` lists them all), or go on without them: \
+             --despite-problems"
+        )));
+    }
+    left_out.iter().take(SHOWN).for_each(|problem| tell(&problem.to_string()));
+    tell(&format!("{} labels are left out", left_out.len()));
+    Ok(())
 }
 
 type Prepared = (PathBuf, PathBuf, Options, Begin, Dataset);
@@ -106,8 +117,14 @@ fn begun(workspace: &Path, command: &Command) -> Result<Prepared, CliError> {
     let options = Options::from_pairs(&command.options).map_err(CliError::Usage)?;
     let data_path = command.data.clone().unwrap_or_default();
     let data_path = std::path::absolute(&data_path).map_err(CliError::failed)?;
+    if data_path.file_name().is_some_and(|name| name.as_encoded_bytes().contains(&b'=')) && !data_path.exists() {
+        return Err(CliError::Usage("what to learn from is missing: `sightline train DATA KEY=VALUE…`".into()));
+    }
     let data = dataset::read(&data_path)?;
+    usable(&data, command.despite_problems)?;
     let weights = weights(workspace, &command.model, &data, options.seed, command.origin.as_deref())?;
+    let segments = Plan::of(&weights).is_ok_and(|plan| plan.segments());
+    suits(&data, &data_path, segments)?;
     let runs = workspace.join(&command.runs);
     let dir = folder(&runs, command.name.as_deref())?;
     let mut args = Map::new();
@@ -162,6 +179,12 @@ fn weights(
         start::scratch(&plan, data.names.clone(), seed)
     } else {
         let path = workspace.join(model);
+        if !path.exists() && !model.contains(['/', '.']) {
+            return Err(CliError::Usage(format!(
+                "there is no architecture and no file `{}`; to begin from nothing there are yolov8{{n,s,m,l,x}}[-seg]",
+                display_safe(model)
+            )));
+        }
         let there = checkpoint::read(&path)?;
         let (weights, taken) = start::from_checkpoint(&there.weights, data.names.clone(), seed)
             .map_err(|why| CliError::Usage(format!("{}: {why}; training begins with a YOLOv8", path.display())))?;
@@ -223,7 +246,8 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
                 for second in [false, true] {
                     tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
                     if second {
-                        std::process::exit(130);
+                        // SAFETY: it only ends the process; destructors would pull libtorch away from under its threads.
+                        unsafe { libc::_exit(130) };
                     }
                     flag.store(true, Ordering::Relaxed);
                     tell("stopping after this batch; again to end at once (what was kept last stays)");

@@ -116,7 +116,8 @@ pub fn train(request: &Request, begin: Begin, tell: &mut dyn FnMut(&Told)) -> Re
     keep_blocks();
     let mut run = Run::new(request, begin)?;
     let room = request.options.cache_mb << 20;
-    let (train, val) = (items(request, Split::Train)?, items(request, Split::Val)?);
+    let items = |split| request.data.of(split).collect::<Vec<&Item>>();
+    let (train, val) = (items(Split::Train), items(Split::Val));
     let share = room / (train.len() + val.len()).max(1) as u64 * val.len() as u64;
     let judged = Shelf::new(val, request.read, request.options.imgsz, share);
     let shelf = Shelf::new(train, request.read, request.options.imgsz, room - share);
@@ -126,6 +127,10 @@ pub fn train(request: &Request, begin: Begin, tell: &mut dyn FnMut(&Told)) -> Re
     let schedule = Schedule::new(request.options, count, (rate, momentum, bias));
     let state = std::mem::take(&mut run.optimiser_state);
     let mut optimiser = Optimiser::resumed(method, &state, run.stand.steps);
+    if run.stand.number == 0 {
+        // From now on there is something to go on from; and a disk that is too small is found at once.
+        run.keep(&optimiser)?;
+    }
     let weights = class_weights(request);
     while run.stand.epoch < request.options.epochs {
         if run.over() {
@@ -139,22 +144,34 @@ pub fn train(request: &Request, begin: Begin, tell: &mut dyn FnMut(&Told)) -> Re
     Ok(run.ended(false))
 }
 
-/// The pictures of a split.
-fn items<'a>(request: &'a Request, split: Split) -> Result<Vec<&'a Item>, TrainError> {
-    let items: Vec<&Item> = request.data.of(split).collect();
-    if items.is_empty() {
-        let why = format!(
-            "it has no pictures to {}; `sightline dataset split` divides a set",
-            if split == Split::Train { "learn from (`train`)" } else { "choose by (`val`)" }
+/// Whether a network, outlining or not, can learn from a set.
+///
+/// # Errors
+/// A sentence about what the set lacks, and the remedy.
+pub fn suits(data: &Dataset, path: &Path, outlines: bool) -> Result<(), TrainError> {
+    let unfit = |why: &str| Err(TrainError::Data { path: path.to_owned(), why: why.into() });
+    let without = |split: Split| data.of(split).next().is_none();
+    if without(Split::Train) {
+        return unfit("it has no pictures to learn from (`train`); `sightline dataset split` divides a set");
+    }
+    if without(Split::Val) {
+        return unfit("it has no pictures to choose by (`val`); `sightline dataset split` divides a set");
+    }
+    if data.of(Split::Train).all(|item| item.objects.is_empty()) {
+        return unfit(
+            "none of its pictures to learn from has a label; look where the labels lie (`labels/` beside `images/`)",
         );
-        return Err(TrainError::Data { path: request.data_path.to_owned(), why });
     }
-    if split == Split::Train && items.iter().all(|item| item.objects.is_empty()) {
-        let why =
-            "none of its pictures to learn from has a label; look where the labels lie (`labels/` beside `images/`)";
-        return Err(TrainError::Data { path: request.data_path.to_owned(), why: why.into() });
+    match data.kind {
+        DataKind::Classify => {
+            unfit("its labels are classes of whole pictures; a detector learns from boxes or outlines")
+        }
+        DataKind::Detect if outlines => unfit(
+            "its labels are boxes, but a segmenting network learns outlines; take a detecting one (for example `--model \
+             yolov8n`)",
+        ),
+        _ => Ok(()),
     }
-    Ok(items)
 }
 
 /// How much more rare classes count, by `cls_pw`; the mean over objects is 1.
@@ -173,6 +190,8 @@ fn class_weights(request: &Request) -> Vec<f32> {
 }
 
 struct Run<'a> {
+    /// Kept open: the folder is this process's.
+    _taken: std::fs::File,
     request: &'a Request<'a>,
     files: Files,
     stand: Stand,
@@ -186,7 +205,9 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(request: &'a Request<'a>, begin: Begin) -> Result<Self, TrainError> {
+        let taken = state::take(request.dir)?;
         let files = Files::of(request.dir);
+        let data = state::digest(request.data);
         std::fs::create_dir_all(&files.weights).map_err(TrainError::io("make", &files.weights))?;
         let (weights, kept) = match begin {
             Begin::Weights(weights) => (weights, None),
@@ -201,11 +222,7 @@ impl<'a> Run<'a> {
             let (has, needs) = (plan.classes, request.data.names.len());
             return Err(TrainError::Weights(format!("the network has {has} classes, the data {needs}")));
         }
-        if plan.segments() && request.data.kind != DataKind::Segment {
-            let why = "its labels are boxes, but a segmenting network learns outlines; take a detecting one (for example \
-                       `--model yolov8n`)";
-            return Err(TrainError::Data { path: request.data_path.to_owned(), why: why.into() });
-        }
+        suits(request.data, request.data_path, plan.segments())?;
         let mut network = Network::new(&weights, request.device, kind(request.options.amp, request.device))?;
         let frozen = request.options.freeze;
         let layer = |name: &str| name.split('.').nth(1).and_then(|layer| layer.parse::<usize>().ok());
@@ -213,15 +230,29 @@ impl<'a> Run<'a> {
         let since = Instant::now();
         let Some(kept) = kept else {
             let mean = Mean::new(network.tensors())?;
-            let stand = Stand { stepped: -1, ..Stand::default() };
+            let stand = Stand { data, options: request.options.clone(), stepped: -1, ..Stand::default() };
             let optimiser_state = std::collections::BTreeMap::new();
-            return Ok(Self { request, files, stand, network, mean, optimiser_state, about, since });
+            return Ok(Self { _taken: taken, request, files, stand, network, mean, optimiser_state, about, since });
         };
         let Kept { stand, mean, mut optimiser, .. } = kept;
+        if stand.options != *request.options {
+            let why = "its `args.yaml` is not what it began with, so it would not be the same run; bring it back, or begin a \
+                       new run from its weights";
+            return Err(TrainError::Resume { path: request.dir.to_owned(), why: why.into() });
+        }
+        if stand.data != data {
+            let why = format!(
+                "the labels or the names of the files in {} are not those it began with, so it would not be the same run; \
+                 bring them back, or begin a new run from its weights (`--model {}`)",
+                request.data_path.display(),
+                files.weights.join("last.safetensors").display()
+            );
+            return Err(TrainError::Resume { path: request.dir.to_owned(), why });
+        }
         network.put_gradients(&mut optimiser)?;
         let mean = Mean::resumed(mean, stand.updates);
         results::write(&files.results, plan.segments(), &stand.rows)?;
-        Ok(Self { request, files, stand, network, mean, optimiser_state: optimiser, about, since })
+        Ok(Self { _taken: taken, request, files, stand, network, mean, optimiser_state: optimiser, about, since })
     }
 
     /// Whether it has gone on long enough without a better epoch.
@@ -344,6 +375,9 @@ impl<'a> Run<'a> {
             first.get_or_insert_with(|| pictures::found(&pictures, &found));
             tell(&Told::Judged(to, shelf.len()));
         }
+        if judged.losses().iter().any(|loss| !loss.is_finite()) {
+            return Err(TrainError::NotFinite);
+        }
         let figures = judged.figures();
         let fitness = fitness(&figures, options.fitness);
         let epoch = self.stand.epoch;
@@ -378,8 +412,8 @@ impl<'a> Run<'a> {
             }
         }
         kept("last")?;
-        results::write(&self.files.results, self.network.plan.segments(), &self.stand.rows)?;
         self.keep(optimiser)?;
+        results::write(&self.files.results, self.network.plan.segments(), &self.stand.rows)?;
         pictures::results(self.request.dir, self.network.plan.segments(), &self.stand.rows)?;
         tell(&Told::Epoch(Box::new(row)));
         Ok(())

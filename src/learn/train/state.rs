@@ -1,17 +1,21 @@
 //! What a run goes on from, in one file that is there whole or not at all.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::TrainError;
 use super::network::{Network, copied, to_data};
 use super::optimiser::{Mean, Optimiser};
+use super::options::Options;
 use crate::files::{self, Unread};
+use crate::learn::dataset::{Dataset, Outline};
 use crate::vision::checkpoint::{self, Weights, to_tensor};
 
 /// Under this name the numbers stand in the file.
@@ -22,6 +26,10 @@ const LARGEST: u64 = 16 << 30;
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stand {
+    /// The digest of what is learnt from and judged by: paths and labels.
+    pub data: String,
+    /// The settings it began with.
+    pub options: Options,
     /// The epoch it is in, from 0.
     pub epoch: u64,
     /// The epoch's batch that comes next, from 0.
@@ -57,6 +65,44 @@ pub struct Kept {
     pub mean: BTreeMap<String, Tensor>,
     /// The optimiser's tensors and gathered gradients, by name.
     pub optimiser: BTreeMap<String, Tensor>,
+}
+
+/// The digest of a set: its classes, the names of its files, its labels. Not the pixels, which would all have to be read.
+#[must_use]
+pub fn digest(data: &Dataset) -> String {
+    let mut hash = Sha256::new();
+    hash.update(data.names.join("\0"));
+    for item in &data.items {
+        hash.update(item.image.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
+        hash.update(format!("\0{}\0", item.split.name()));
+        for object in &item.objects {
+            hash.update(object.class.to_le_bytes());
+            let numbers: Vec<f32> = match &object.outline {
+                Some(Outline::Box(bounds)) => bounds.to_vec(),
+                Some(Outline::Polygon(points)) => points.iter().flatten().copied().collect(),
+                None => Vec::new(),
+            };
+            numbers.iter().for_each(|number| hash.update(number.to_le_bytes()));
+        }
+    }
+    hex::encode(hash.finalize())
+}
+
+/// Takes a run's folder for this process, until the file that is given back is dropped.
+///
+/// # Errors
+/// Another process trains in it, or the disk refuses.
+pub fn take(dir: &Path) -> Result<File, TrainError> {
+    let path = dir.join(".lock");
+    let file = File::create(&path).map_err(TrainError::io("make", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(TrainError::Resume {
+            path: dir.to_owned(),
+            why: "another process trains in it; wait for its end, or stop it".into(),
+        }),
+        Err(std::fs::TryLockError::Error(error)) => Err(TrainError::io("lock", &path)(error)),
+    }
 }
 
 /// Writes a run's state in place of an earlier one.

@@ -234,3 +234,34 @@ fn a_run_that_was_stopped_goes_on_to_the_very_same_end() {
     let other = trained(&data, &other, &Options { seed: 9, ..options }, &[]);
     assert_ne!(whole.weights.fingerprint(), other.weights.fingerprint());
 }
+
+#[test]
+fn a_run_goes_on_with_its_own_data_and_for_one_process_only() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut data = drawn(dir.path(), 8);
+    let options = Options { epochs: 1, batch: 4, nbs: 4, imgsz: 64, ..Options::default() };
+    let run = dir.path().join("run");
+    std::fs::create_dir(&run).expect("a folder");
+    trained(&data, &run, &options, &[1]);
+    let stop = AtomicBool::new(false);
+    let attempt = |data: &Dataset| {
+        let request = Request {
+            data,
+            data_path: dir.path(),
+            read: &read,
+            dir: &run,
+            options: &options,
+            device: Device::Cpu,
+            stop: &stop,
+        };
+        train(&request, Begin::Resume, &mut |_| {}).map_err(|error| error.to_string())
+    };
+    let held = sightline::learn::train::state::take(&run).expect("the run's folder");
+    let error = attempt(&data).expect_err("two processes");
+    assert!(error.contains("another process trains in it"), "{error}");
+    drop(held);
+    assert!(attempt(&data).is_ok());
+    data.items[0].objects[0].class = 1;
+    let error = attempt(&data).expect_err("other labels");
+    assert!(error.contains("are not those it began with"), "{error}");
+}
