@@ -1,5 +1,6 @@
 //! Learning, proven against the field's references.
 
 mod dataset;
+mod embed;
 mod metrics;
 mod train;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::TrainError;
-use super::network::{Network, copied, to_data};
+use super::network::{copied, to_data};
 use super::optimiser::{Mean, Optimiser};
 use crate::files::{self, Unread};
 use crate::vision::checkpoint::{self, Weights, to_tensor};
@@ -34,7 +34,7 @@ pub struct Stand {
     pub steps: u64,
     /// How often the mean of the weights was moved.
     pub updates: u64,
-    /// The epoch's losses so far, added up: boxes, masks, classes, distances.
+    /// The epoch's losses so far, added up: boxes, masks, classes, distances; or the one there is, first.
     pub losses: [f64; 4],
     /// The best fitness so far.
     pub best: Option<f64>,
@@ -59,25 +59,24 @@ pub struct Kept {
     pub optimiser: BTreeMap<String, Tensor>,
 }
 
-/// Writes a run's state in place of an earlier one.
+/// Writes a run's state in place of an earlier one: the weights, and the gradients gathered that no step was made by yet.
 ///
 /// # Errors
 /// The disk refuses (an earlier state stays as it was), or libtorch fails.
 pub fn save(
     path: &Path,
     stand: &Stand,
-    network: &Network,
+    weights: Weights,
+    pending: BTreeMap<String, Tensor>,
     mean: &Mean,
     optimiser: &Optimiser,
 ) -> Result<(), TrainError> {
-    let mut all = network.weights()?;
+    let mut all = weights;
     let own = std::mem::take(&mut all.tensors);
     all.tensors.extend(own.into_iter().map(|(name, tensor)| (format!("now.{name}"), tensor)));
     for (name, tensor) in mean.tensors() {
         all.tensors.insert(format!("mean.{name}"), to_data(tensor)?);
     }
-    // Gradients that a step was made by are spent.
-    let pending = if stand.stepped + 1 < stand.number as i64 { network.gradients() } else { BTreeMap::new() };
     for (name, tensor) in optimiser.state().into_iter().chain(pending) {
         all.tensors.insert(name, to_data(&tensor)?);
     }
