@@ -17,9 +17,18 @@ pub fn classifier(answers: &Answers, names: &[String]) -> Result<Vec<(&'static s
         confusion.counts[there][given]
     })?;
     let (mut receiver, mut precision) = (Vec::new(), Vec::new());
-    for (class, name) in names.iter().enumerate() {
-        let positive: Vec<bool> = answers.truths.iter().map(|truth| *truth == class).collect();
-        let scores: Vec<f64> = answers.scores.iter().map(|row| row[class]).collect();
+    let of = |class: usize| -> (Vec<bool>, Vec<f64>) {
+        let positive = answers.truths.iter().map(|truth| *truth == class);
+        positive.zip(answers.scores.iter().map(|row| row[class])).unzip()
+    };
+    // The last curve is drawn thick: every class's answers together.
+    let together = (0..names.len()).map(of).fold((Vec::new(), Vec::new()), |mut all, (positive, scores)| {
+        all.0.extend(positive);
+        all.1.extend(scores);
+        all
+    });
+    let each = names.iter().enumerate().map(|(class, name)| (name.clone(), of(class)));
+    for (name, (positive, scores)) in each.chain([("all together".to_owned(), together)]) {
         let steps = steps(&positive, &scores).map_err(failed)?;
         let Some(&(right, wrong)) = steps.last().filter(|(right, _)| *right > 0) else { continue };
         let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
@@ -27,7 +36,7 @@ pub fn classifier(answers: &Answers, names: &[String]) -> Result<Vec<(&'static s
         points.extend(steps.iter().map(|(r, w)| (share(*w, wrong), share(*r, right))));
         receiver.push(Series { name: name.clone(), points });
         let points = steps.iter().map(|(r, w)| (share(*r, right), share(*r, r + w))).collect();
-        precision.push(Series { name: name.clone(), points });
+        precision.push(Series { name, points });
     }
     Ok(vec![
         ("confusion_matrix.png", picture),
