@@ -155,15 +155,15 @@ struct Going {
 }
 
 impl Going {
-    fn new(workspace: &Path, prepared: &Prepared) -> Result<Self, CliError> {
+    /// `resumes`: whether a run that is stopped can go on; one that cannot simply ends with Ctrl-C.
+    fn new(workspace: &Path, prepared: &Prepared, resumes: bool) -> Result<Self, CliError> {
         let config = Config::load(workspace)?;
         let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
         let dir = prepared.dir.display();
-        tell(&format!(
-            "{dir}: on {}; Ctrl-C stops after the batch, `sightline train --resume {dir}` goes on",
-            runtime.place()
-        ));
-        Ok(Self { reader: Reader::of(&config), runtime, stop: stop_on_signals()? })
+        let resume = format!("; Ctrl-C stops after the batch, `sightline train --resume {dir}` goes on");
+        tell(&format!("{dir}: on {}{}", runtime.place(), if resumes { resume.as_str() } else { "" }));
+        let stop = if resumes { stop_on_signals()? } else { Arc::default() };
+        Ok(Self { reader: Reader::of(&config), runtime, stop })
     }
 
     fn read(&self, path: &Path) -> Result<RgbImage, String> {

@@ -40,7 +40,7 @@ pub(super) fn resume(out: &mut Out, workspace: &Path, dir: &Path) -> Ended {
 }
 
 fn go(out: &mut Out, workspace: &Path, prepared: Prepared, options: &Options) -> Ended {
-    let going = Going::new(workspace, &prepared)?;
+    let going = Going::new(workspace, &prepared, true)?;
     let read = |path: &Path| going.read(path);
     let request = Request {
         data: &prepared.data,

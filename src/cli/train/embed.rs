@@ -69,7 +69,8 @@ pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Op
     let mut weights = weights(command, file, &options)?;
     let origin = format!("trained by sightline {} from {}", env!("CARGO_PKG_VERSION"), command.model);
     weights.meta.insert("origin".into(), origin);
-    // What cannot be learnt from leaves no folder behind.
+    // What cannot be learnt from, or by, leaves no folder behind.
+    options.fitness.suits(way.aim()).map_err(CliError::Usage)?;
     crops_fit(&data, &data_path, way)?;
     let task = if way == Way::Embed { "embed" } else { "classify" };
     let head = match way {
@@ -107,7 +108,7 @@ fn crops_fit(data: &Dataset, path: &Path, way: Way) -> Result<(), CliError> {
 }
 
 fn go(out: &mut Out, workspace: &Path, prepared: Prepared, options: &Options, way: Way) -> Ended {
-    let going = Going::new(workspace, &prepared)?;
+    let going = Going::new(workspace, &prepared, way != Way::Linear)?;
     let read = |path: &Path| going.read(path);
     let policy = (options.policy(), options.cache_mb << 20);
     let [learnt, judged] = of_set(&prepared.data, &prepared.data_path, way.aim(), policy, &read)?;

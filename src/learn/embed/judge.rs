@@ -99,20 +99,27 @@ impl Figures {
     /// # Errors
     /// They are not judged by that.
     pub fn fitness(&self, by: Fitness) -> Result<f64, TrainError> {
-        match (self, by) {
-            (Self::Embed(ranking), Fitness::Auto | Fitness::Recall1) => Ok(recall(ranking, 1)),
-            (Self::Embed(ranking), Fitness::Recall5) => Ok(recall(ranking, 5)),
-            (Self::Embed(ranking), Fitness::Map) => Ok(ranking.mean_average_precision),
-            (Self::Classify(report), Fitness::Auto | Fitness::Accuracy) => Ok(report.accuracy),
-            (Self::Classify(report), Fitness::F1) => Ok(report.macro_mean.f1),
-            (Self::Classify(report), Fitness::WorstRecall) => Ok(report.worst_recall),
-            (Self::Embed(_), _) => {
-                Err(TrainError::Setting("an embedder is judged by `fitness=` recall1, recall5 or map".into()))
-            }
-            (Self::Classify(_), _) => {
-                Err(TrainError::Setting("a classifier is judged by `fitness=` accuracy, f1 or worst_recall".into()))
-            }
-        }
+        let (aim, found) = match self {
+            Self::Embed(ranking) => (
+                Aim::Embed,
+                match by {
+                    Fitness::Auto | Fitness::Recall1 => Some(recall(ranking, 1)),
+                    Fitness::Recall5 => Some(recall(ranking, 5)),
+                    Fitness::Map => Some(ranking.mean_average_precision),
+                    _ => None,
+                },
+            ),
+            Self::Classify(report) => (
+                Aim::Classify,
+                match by {
+                    Fitness::Auto | Fitness::Accuracy => Some(report.accuracy),
+                    Fitness::F1 => Some(report.macro_mean.f1),
+                    Fitness::WorstRecall => Some(report.worst_recall),
+                    _ => None,
+                },
+            ),
+        };
+        found.ok_or_else(|| TrainError::Setting(by.suits(aim).err().unwrap_or_default()))
     }
 
     /// The figures by name: what a card says.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::judge::Aim;
 use crate::learn::augment::crops::Changes;
 use crate::learn::train::options::{Mixed, changed};
 use crate::learn::train::schedule::Terms;
@@ -36,6 +37,22 @@ pub enum Fitness {
     F1,
     /// Classifiers: the recall of the class that is told worst.
     WorstRecall,
+}
+
+impl Fitness {
+    /// Whether a run for this aim can be judged by it.
+    ///
+    /// # Errors
+    /// A sentence naming those that it can be judged by.
+    pub fn suits(self, aim: Aim) -> Result<(), String> {
+        match (aim, self) {
+            (_, Self::Auto)
+            | (Aim::Embed, Self::Recall1 | Self::Recall5 | Self::Map)
+            | (Aim::Classify, Self::Accuracy | Self::F1 | Self::WorstRecall) => Ok(()),
+            (Aim::Embed, _) => Err("an embedder is judged by `fitness=` recall1, recall5 or map".into()),
+            (Aim::Classify, _) => Err("a classifier is judged by `fitness=` accuracy, f1 or worst_recall".into()),
+        }
+    }
 }
 
 /// What a run is told.

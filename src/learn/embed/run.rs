@@ -72,6 +72,7 @@ pub enum Told {
 /// was kept last can be gone on from.
 pub fn train(request: &Request, begin: Begin, tell: &mut dyn FnMut(&Told)) -> Result<Ended, TrainError> {
     request.options.check().map_err(TrainError::Setting)?;
+    request.options.fitness.suits(request.aim).map_err(TrainError::Setting)?;
     keep_blocks();
     let (mut run, mut optimiser) = Run::new(request, begin)?;
     while run.stand.epoch < request.options.epochs {

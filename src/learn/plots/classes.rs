@@ -35,7 +35,9 @@ pub fn classifier(answers: &Answers, names: &[String]) -> Result<Vec<(&'static s
         let mut points = vec![(0.0, 0.0)];
         points.extend(steps.iter().map(|(r, w)| (share(*w, wrong), share(*r, right))));
         receiver.push(Series { name: name.clone(), points });
-        let points = steps.iter().map(|(r, w)| (share(*r, right), share(*r, r + w))).collect();
+        let mut points: Vec<(f64, f64)> = steps.iter().map(|(r, w)| (share(*r, right), share(*r, r + w))).collect();
+        // Before the first answer there is no precision: the curve begins as high as at its first point.
+        points.insert(0, (0.0, points.first().map_or(1.0, |point| point.1)));
         precision.push(Series { name, points });
     }
     Ok(vec![

@@ -82,8 +82,12 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
         (format!("train {set} --model models/finder.safetensors"), "a YOLOv8 learns where objects are"),
         (format!("train {set} --model yolov8n --head linear"), "--head makes a classifier of a DINOv2"),
         (format!("train {set} mosaic=1 --model dinov2_vit64x2_14"), "`mosaic` is no option"),
+        (format!("train {set} fitness=f1 --model dinov2_vit64x2_14"), "an embedder is judged by"),
         (format!("train {one} --model dinov2_vit64x2_14"), "one class only"),
-        (format!("train {torn} imgsz=42 --model dinov2_vit64x2_14 --head linear"), "torn/train/red/1.png cannot be read"),
+        (
+            format!("train {torn} imgsz=42 --model dinov2_vit64x2_14 --head linear"),
+            "torn/train/red/1.png cannot be read",
+        ),
         (format!("evaluate {set} --model models/finder.safetensors"), "name a classifier or an embedder"),
         ("train --resume nowhere".to_owned(), "name the folder of a run"),
     ] {
