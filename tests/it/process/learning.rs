@@ -41,7 +41,7 @@ fn an_embedder_and_classifiers_are_trained_and_judged() {
         let told = desk.json(&words, &[], 0);
         let last = told.last().unwrap();
         assert!(last["run"].as_str().unwrap().ends_with(name), "{last}");
-        let run = desk.path(&format!("runs/{name}"));
+        let run = desk.path(format!("runs/{name}"));
         files(&run, &["args.yaml", "results.csv", "weights/best.safetensors", "weights/best.card.json"]);
         files(&run, &plots);
         let (model, figures) = (run.join("weights/best.safetensors"), desk.path("figures"));
