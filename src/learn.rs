@@ -2,6 +2,7 @@
 
 pub mod augment;
 pub mod dataset;
+pub mod embed;
 pub mod evaluate;
 pub mod metrics;
 pub mod plots;

@@ -58,12 +58,12 @@ pub(super) enum Command {
     /// Sets of pictures with labels: read, check, divide and convert them.
     #[command(subcommand)]
     Dataset(Dataset),
-    /// Trains a detector on a set of pictures with labels.
+    /// Trains a detector, an embedder or a classifier on a set of pictures with labels.
     Train(Train),
     /// What training gave: list, show and compare runs.
     #[command(subcommand)]
     Runs(Runs),
-    /// Judges a detector by a set of pictures with labels.
+    /// Judges a detector, a classifier or an embedder by a set of pictures with labels.
     Evaluate(Evaluate),
     /// Checks the machine and the workspace; names each problem with its remedy.
     Doctor,
@@ -74,12 +74,17 @@ pub(super) struct Train {
     /// A data.yaml, a COCO .json, or a folder.
     #[arg(required_unless_present = "resume", conflicts_with = "resume")]
     pub(super) data: Option<PathBuf>,
-    /// Settings, with Ultralytics' names: epochs=50 batch=16 imgsz=320 lr0=0.01 mosaic=0 …
+    /// Settings, with Ultralytics' names: epochs=50 batch=16 imgsz=320 lr0=0.01 mosaic=0 …; embedders also
+    /// loss=supcon|arcface labels=16 per_label=4 last_blocks=2 …
     #[arg(value_name = "KEY=VALUE")]
     pub(super) options: Vec<String>,
-    /// The weights to begin with, or an architecture to begin from nothing: yolov8n-seg, yolov8s, …
+    /// The weights to begin with, or an architecture to begin from nothing: yolov8n-seg, yolov8s, …, or an embedder's:
+    /// dinov2_vits14, dinov2_vit192x8_14, …
     #[arg(long, value_name = "W", default_value = "yolov8n-seg")]
     pub(super) model: String,
+    /// Makes a classifier of a DINOv2: a head on its vectors as they are, or the head and the network.
+    #[arg(long, conflicts_with = "resume")]
+    pub(super) head: Option<Head>,
     /// The folder in which the run gets its own.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(super) runs: PathBuf,
@@ -118,6 +123,15 @@ pub(super) enum Runs {
     },
 }
 
+/// How a classifier is learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Head {
+    /// A linear head, solved; the network stays as it is.
+    Linear,
+    /// The head and the network.
+    Full,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Evaluate {
     /// A data.yaml, a COCO .json, or a folder.
@@ -128,9 +142,12 @@ pub(super) struct Evaluate {
     /// Which part of the set.
     #[arg(long, default_value = "val", value_parser = ["train", "val", "test"])]
     pub(super) split: String,
-    /// The longer side of the network's input, a multiple of 32.
+    /// The longer side of a detector's input, a multiple of 32; others see pictures at the size they were trained with.
     #[arg(long, default_value_t = 640)]
     pub(super) imgsz: u32,
+    /// Draws the figures, as PNG files into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
     /// Judges although labels were left out while reading.
     #[arg(long)]
     pub(super) despite_problems: bool,

@@ -165,7 +165,12 @@ fn models(findings: &mut Findings, config: &Config, runtime: Option<vision::Runt
             Ok(info) => {
                 let text = format!("{} ({}), {}, {}", info.architecture, info.task, info.dtype, path.display());
                 let wanted = subject == "embedder";
-                if (info.task == checkpoint::Task::Embed) == wanted {
+                let fits = match info.task {
+                    checkpoint::Task::Embed => wanted,
+                    checkpoint::Task::Detect | checkpoint::Task::Segment => !wanted,
+                    checkpoint::Task::Classify => false,
+                };
+                if fits {
                     card(findings, subject, path, info.sha256, text);
                     let settle = if wanted { embedder_precision } else { detector_precision };
                     if let Some(runtime) = runtime {

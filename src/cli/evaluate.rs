@@ -1,6 +1,8 @@
-//! The `evaluate` command.
+//! The `evaluate` command: the model tells by what it is judged.
 
-use std::path::Path;
+mod crops;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -13,13 +15,30 @@ use super::{CliError, Ended, Outcome};
 use crate::config::Config;
 use crate::domain::display_safe;
 use crate::learn::augment::Marked;
-use crate::learn::dataset::{self, Item, Outline, Split};
+use crate::learn::dataset::{self, Dataset, Item, Outline, Split};
+use crate::learn::embed::judge::Aim;
 use crate::learn::evaluate::{Judged, Labelled, judging};
 use crate::learn::metrics::{coco, ultralytics};
+use crate::learn::train::pictures;
+use crate::vision::checkpoint::{self, Checkpoint, Task};
 use crate::vision::{Detect as _, Detector, Precision, Runtime};
 
 /// Pictures that are judged at once.
 const TOGETHER: usize = 8;
+
+/// A part of a set.
+struct Set {
+    path: PathBuf,
+    data: Dataset,
+    split: Split,
+    reader: Reader,
+}
+
+impl Set {
+    fn items(&self) -> Vec<&Item> {
+        self.data.of(self.split).collect()
+    }
+}
 
 pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
     let config = Config::load(workspace)?;
@@ -29,29 +48,53 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
         return Err(CliError::Usage(format!("--imgsz {} must be a multiple of 32", command.imgsz)));
     }
     let split = Split::ALL.into_iter().find(|split| split.name() == command.split).unwrap_or(Split::Val);
-    let items: Vec<&Item> = data.of(split).collect();
-    if items.is_empty() {
-        let (path, split) = (command.data.display(), split.name());
+    let set = Set { path: command.data.clone(), data, split, reader: Reader::of(&config) };
+    if set.items().is_empty() {
+        let (path, split) = (set.path.display(), split.name());
         return Err(CliError::NotFound(format!(
             "{path}: it has no pictures in `{split}`; choose another part (--split)"
         )));
     }
-    if items.iter().all(|item| item.objects.is_empty()) {
-        let path = command.data.display();
-        return Err(CliError::NotFound(format!(
-            "{path}: nothing is labelled in `{}`: there is nothing to judge by",
-            split.name()
-        )));
-    }
     let path = command.model.clone().unwrap_or_else(|| config.models.detector.clone());
     let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
-    let detector = Detector::load(&workspace.join(path), runtime).map_err(CliError::failed)?;
+    let model = checkpoint::read(&workspace.join(path))?;
+    if let Some(dir) = &command.out {
+        let failed =
+            |error| CliError::Failed(format!("cannot make {}: {error}; choose another (--out)", dir.display()));
+        std::fs::create_dir_all(dir).map_err(failed)?;
+    }
+    let dir = command.out.as_deref();
+    match model.info.task {
+        Task::Detect | Task::Segment => detector(out, &set, &model, runtime, command),
+        Task::Classify => crops::run(out, &set, &model, Aim::Classify, runtime, dir),
+        Task::Embed => crops::run(out, &set, &model, Aim::Embed, runtime, dir),
+    }
+}
+
+fn detector(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime, command: &Command) -> Ended {
+    let (data, split, items) = (&set.data, set.split, set.items());
+    if data.kind == dataset::Kind::Classify {
+        return Err(CliError::Usage(format!(
+            "{}: it is folders of whole pictures, but {} is judged by where objects are; name a classifier or an embedder \
+             (--model)",
+            set.path.display(),
+            model.info.architecture
+        )));
+    }
+    let detector = Detector::of(model, runtime).map_err(CliError::failed)?;
     let classes = detector.network().plan.classes as usize;
     if classes != data.names.len() {
         return Err(CliError::Usage(format!(
             "the model has {classes} classes, {} has {}; judge it by a set of its own classes",
-            command.data.display(),
+            set.path.display(),
             data.names.len()
+        )));
+    }
+    if items.iter().all(|item| item.objects.is_empty()) {
+        let path = set.path.display();
+        return Err(CliError::NotFound(format!(
+            "{path}: nothing is labelled in `{}`: there is nothing to judge by",
+            split.name()
         )));
     }
     // By number alone, one class's figures would stand under another's name.
@@ -62,17 +105,19 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             "class {class} is `{}` to the model and `{}` in {}; bring the names of the set into the model's order",
             display_safe(ours),
             display_safe(theirs),
-            command.data.display()
+            set.path.display()
         )));
     }
-    let reader = Reader::of(&config);
     let mut judged = Judged::new(detector.network().plan.segments() && data.kind == dataset::Kind::Segment);
     let looked = judging(command.imgsz);
     for some in items.chunks(TOGETHER) {
-        let pictures: Vec<Labelled> = some.iter().map(|item| labelled(&reader, item)).collect::<Result<_, _>>()?;
+        let pictures: Vec<Labelled> = some.iter().map(|item| labelled(&set.reader, item)).collect::<Result<_, _>>()?;
         judged.add(&detector, &pictures, &looked, None)?;
     }
     let figures = judged.figures();
+    if let Some(dir) = &command.out {
+        pictures::figures(dir, &figures, &judged, &data.names)?;
+    }
     let coco_boxes = coco::score(&judged.boxes);
     let coco_masks = judged.masks.as_deref().map(coco::score);
     if out.json {

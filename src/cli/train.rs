@@ -1,12 +1,16 @@
-//! The `train` command.
+//! The `train` command: the model tells what is trained.
 
-use std::io::IsTerminal as _;
+mod detect;
+mod embed;
+mod show;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use image::RgbImage;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::arguments::Train as Command;
@@ -17,13 +21,10 @@ use crate::config::Config;
 use crate::domain::display_safe;
 use crate::files;
 use crate::learn::dataset::{self, Dataset, Fate, Problem};
-use crate::learn::train::TrainError;
-use crate::learn::train::options::Options;
-use crate::learn::train::results::Row;
-use crate::learn::train::run::{Begin, Files, Request, Told, suits, train};
-use crate::learn::train::{start, state};
-use crate::vision::yolo::Plan;
-use crate::vision::{Precision, Runtime, Weights, checkpoint};
+use crate::learn::train::run::{Begin, Ended as RunEnded, Files};
+use crate::learn::train::{TrainError, state};
+use crate::vision::checkpoint::{self, Checkpoint};
+use crate::vision::{Precision, Runtime};
 
 /// Labels left out that are named; `sightline dataset check` lists all.
 const SHOWN: usize = 20;
@@ -45,52 +46,52 @@ impl From<TrainError> for CliError {
 }
 
 pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
-    let config = Config::load(workspace)?;
-    let reader = Reader::of(&config);
-    let (dir, data_path, options, begin, data) = match &command.resume {
-        Some(dir) => resumed(dir)?,
-        None => begun(workspace, command)?,
-    };
-    let read = |path: &Path| reader.read(path).map(|(_, clean)| clean.image);
-    let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
-    let stop = stop_on_signals()?;
-    let request = Request {
-        data: &data,
-        data_path: &data_path,
-        read: &read,
-        dir: &dir,
-        options: &options,
-        device: runtime.device,
-        stop: &stop,
-    };
-    tell(&format!(
-        "{}: on {}; Ctrl-C stops after the batch, `sightline train --resume {}` goes on",
-        dir.display(),
-        runtime.place(),
-        dir.display()
-    ));
-    let mut show = Show::new(out, &options);
-    let ended = train(&request, begin, &mut |told| show.told(told));
-    show.end()?;
-    let ended = ended?;
-    let best = ended.best.map(|(epoch, fitness)| json!({ "epoch": epoch, "fitness": fitness }));
-    if out.json {
-        out.value(&json!({ "run": dir, "stopped": ended.stopped, "epochs": ended.epochs, "best": best }))?;
-    } else if ended.stopped {
-        out.line(format!(
-            "stopped in epoch {}; `sightline train --resume {}` goes on",
-            ended.epochs + 1,
-            dir.display()
-        ))?;
-    } else {
-        let best = ended
-            .best
-            .map(|(epoch, fitness)| format!(", best epoch {epoch} (fitness {fitness:.4})"))
-            .unwrap_or_default();
-        out.line(format!("{} epochs{best}: {}", ended.epochs, dir.join("weights/best.safetensors").display()))?;
+    if let Some(dir) = &command.resume {
+        let args = args_of(dir)?;
+        return if embed::was_meant(&args) {
+            embed::resume(out, workspace, dir)
+        } else {
+            detect::resume(out, workspace, dir)
+        };
     }
-    // A run that was stopped is not done: what would follow it must not.
-    Ok(if ended.stopped { Outcome::NotOk } else { Outcome::Done })
+    let file = file_of(workspace, &command.model)?;
+    if embed::is_meant(&command.model, file.as_ref()) {
+        return embed::begin(out, workspace, command, file);
+    }
+    if command.head.is_some() {
+        return Err(CliError::Usage(format!(
+            "--head makes a classifier of a DINOv2, and `{}` is none; name one (for example --model dinov2_vits14)",
+            command.model
+        )));
+    }
+    detect::begin(out, workspace, command, file)
+}
+
+/// The model's file; none where the model is the name of an architecture, to begin with random weights.
+fn file_of(workspace: &Path, model: &str) -> Result<Option<Checkpoint>, CliError> {
+    let path = workspace.join(model);
+    // A file of the name of an architecture is not meant.
+    let is_name = !model.contains(['.', '/']) && (model.starts_with("yolov8") || model.starts_with("dinov2"));
+    if !is_name && !model.contains(['.', '/']) && !path.exists() {
+        return Err(CliError::Usage(format!(
+            "there is no architecture and no file `{}`; to begin from nothing there are yolov8{{n,s,m,l,x}}[-seg] and \
+             dinov2_vit{{s,b,l,g}}14",
+            display_safe(model)
+        )));
+    }
+    if is_name { Ok(None) } else { Ok(Some(checkpoint::read(&path)?)) }
+}
+
+/// The set that is named, and where it is.
+fn set_of(command: &Command) -> Result<(PathBuf, Dataset), CliError> {
+    let path = command.data.clone().unwrap_or_default();
+    let path = std::path::absolute(&path).map_err(CliError::failed)?;
+    if path.file_name().is_some_and(|name| name.as_encoded_bytes().contains(&b'=')) && !path.exists() {
+        return Err(CliError::Usage("what to learn from is missing: `sightline train DATA KEY=VALUE…`".into()));
+    }
+    let data = dataset::read(&path)?;
+    usable(&data, command.despite_problems)?;
+    Ok((path, data))
 }
 
 /// Refuses a set with labels that were left out while reading, or lists them and goes on.
@@ -110,47 +111,58 @@ pub(super) fn usable(data: &Dataset, despite: bool) -> Result<(), CliError> {
     Ok(())
 }
 
-type Prepared = (PathBuf, PathBuf, Options, Begin, Dataset);
+/// What the weights' cards say of their origin.
+fn origin(command: &Command) -> String {
+    let text = command.origin.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
+    format!("trained by sightline {} from {}{text}", env!("CARGO_PKG_VERSION"), command.model)
+}
 
-/// A new run: its folder made, its settings written.
-fn begun(workspace: &Path, command: &Command) -> Result<Prepared, CliError> {
-    let options = Options::from_pairs(&command.options).map_err(CliError::Usage)?;
-    let data_path = command.data.clone().unwrap_or_default();
-    let data_path = std::path::absolute(&data_path).map_err(CliError::failed)?;
-    if data_path.file_name().is_some_and(|name| name.as_encoded_bytes().contains(&b'=')) && !data_path.exists() {
-        return Err(CliError::Usage("what to learn from is missing: `sightline train DATA KEY=VALUE…`".into()));
-    }
-    let data = dataset::read(&data_path)?;
-    usable(&data, command.despite_problems)?;
-    let weights = weights(workspace, &command.model, &data, options.seed, command.origin.as_deref())?;
-    let segments = Plan::of(&weights).is_ok_and(|plan| plan.segments());
-    suits(&data, &data_path, segments)?;
-    let runs = workspace.join(&command.runs);
-    let dir = folder(&runs, command.name.as_deref())?;
+/// A run that is about to begin, or to go on.
+struct Prepared {
+    dir: PathBuf,
+    data_path: PathBuf,
+    data: Dataset,
+    begin: Begin,
+}
+
+/// Makes a new run's folder and writes its settings: `own` are those that are no options.
+fn begin_folder(
+    workspace: &Path,
+    command: &Command,
+    data: &Path,
+    own: &[(&str, Value)],
+    options: &impl Serialize,
+) -> Result<PathBuf, CliError> {
+    let dir = folder(&workspace.join(&command.runs), command.name.as_deref())?;
     let mut args = Map::new();
-    args.insert(DATA.into(), Value::from(data_path.to_string_lossy().into_owned()));
+    args.insert(DATA.into(), Value::from(data.to_string_lossy().into_owned()));
     args.insert(MODEL.into(), Value::from(command.model.clone()));
-    if let Value::Object(map) = serde_json::to_value(&options).map_err(CliError::failed)? {
+    args.extend(own.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    if let Value::Object(map) = serde_json::to_value(options).map_err(CliError::failed)? {
         args.extend(map);
     }
     // JSON's scalars are YAML's.
     let text: String = args.iter().map(|(key, value)| format!("{key}: {value}\n")).collect();
     state::put(&dir.join("args.yaml"), text.as_bytes())?;
-    Ok((dir, data_path, options, Begin::Weights(weights), data))
+    Ok(dir)
 }
 
-/// A run that goes on, with the settings it had.
-fn resumed(dir: &Path) -> Result<Prepared, CliError> {
+/// The settings of a run that is there.
+fn args_of(dir: &Path) -> Result<Map<String, Value>, CliError> {
     let path = dir.join("args.yaml");
     let text = files::text_within(&path, LARGEST).map_err(|error| {
         CliError::NotFound(format!("{}: {error}; name the folder of a run, for example runs/train", path.display()))
     })?;
+    serde_saphyr::from_str(&text).map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))
+}
+
+/// A run that goes on, from its settings.
+fn run_folder<T: DeserializeOwned>(dir: &Path, args: Map<String, Value>) -> Result<(Prepared, T), CliError> {
+    let path = dir.join("args.yaml");
     let unreadable = |error: String| CliError::Failed(format!("{}: {error}", path.display()));
-    let args: Map<String, Value> = serde_saphyr::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
     let data = args.get(DATA).and_then(Value::as_str).ok_or_else(|| unreadable("it names no data".into()))?;
     let data_path = PathBuf::from(data);
-    let options: Options =
-        serde_json::from_value(Value::Object(args)).map_err(|error| unreadable(error.to_string()))?;
+    let options = serde_json::from_value(Value::Object(args)).map_err(|error| unreadable(error.to_string()))?;
     let state = Files::of(dir).state();
     if !state.is_file() {
         return Err(CliError::NotFound(format!(
@@ -159,42 +171,53 @@ fn resumed(dir: &Path) -> Result<Prepared, CliError> {
         )));
     }
     let data = dataset::read(&data_path)?;
-    Ok((dir.to_owned(), data_path, options, Begin::Resume, data))
+    Ok((Prepared { dir: dir.to_owned(), data_path, data, begin: Begin::Resume }, options))
 }
 
-/// What a run begins with: an architecture's random weights, or a file's.
-fn weights(
-    workspace: &Path,
-    model: &str,
-    data: &Dataset,
-    seed: u64,
-    origin: Option<&str>,
-) -> Result<Weights, CliError> {
-    let classes = u32::try_from(data.names.len()).unwrap_or(u32::MAX);
-    let scratch = model.strip_prefix("yolov8").and_then(|rest| {
-        let (size, segments) = rest.strip_suffix("-seg").map_or((rest, false), |size| (size, true));
-        Plan::published(size, classes, segments)
-    });
-    let mut weights = if let Some(plan) = scratch {
-        start::scratch(&plan, data.names.clone(), seed)
+/// What every run needs while it goes on.
+struct Going {
+    reader: Reader,
+    runtime: Runtime,
+    stop: Arc<AtomicBool>,
+}
+
+impl Going {
+    /// `resumes`: whether a run that is stopped can go on; one that cannot simply ends with Ctrl-C.
+    fn new(workspace: &Path, prepared: &Prepared, resumes: bool) -> Result<Self, CliError> {
+        let config = Config::load(workspace)?;
+        let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
+        let dir = prepared.dir.display();
+        let resume = format!("; Ctrl-C stops after the batch, `sightline train --resume {dir}` goes on");
+        tell(&format!("{dir}: on {}{}", runtime.place(), if resumes { resume.as_str() } else { "" }));
+        let stop = if resumes { stop_on_signals()? } else { Arc::default() };
+        Ok(Self { reader: Reader::of(&config), runtime, stop })
+    }
+
+    fn read(&self, path: &Path) -> Result<RgbImage, String> {
+        self.reader.read(path).map(|(_, clean)| clean.image)
+    }
+}
+
+/// Tells how a run ended.
+fn told(out: &mut Out, dir: &Path, ended: &RunEnded) -> Ended {
+    if out.json {
+        let best = ended.best.map(|(epoch, fitness)| json!({ "epoch": epoch, "fitness": fitness }));
+        out.value(&json!({ "run": dir, "stopped": ended.stopped, "epochs": ended.epochs, "best": best }))?;
+    } else if ended.stopped {
+        out.line(format!(
+            "stopped in epoch {}; `sightline train --resume {}` goes on",
+            ended.epochs + 1,
+            dir.display()
+        ))?;
     } else {
-        let path = workspace.join(model);
-        if !path.exists() && !model.contains(['/', '.']) {
-            return Err(CliError::Usage(format!(
-                "there is no architecture and no file `{}`; to begin from nothing there are yolov8{{n,s,m,l,x}}[-seg]",
-                display_safe(model)
-            )));
-        }
-        let there = checkpoint::read(&path)?;
-        let (weights, taken) = start::from_checkpoint(&there.weights, data.names.clone(), seed)
-            .map_err(|why| CliError::Usage(format!("{}: {why}; training begins with a YOLOv8", path.display())))?;
-        tell(&format!("{}: {taken} of {} tensors taken over", path.display(), weights.tensors.len()));
-        weights
-    };
-    let origin = origin.map(|text| format!("; {text}")).unwrap_or_default();
-    let origin = format!("trained by sightline {} from {model}{origin}", env!("CARGO_PKG_VERSION"));
-    weights.meta.insert("origin".into(), origin);
-    Ok(weights)
+        let best = ended
+            .best
+            .map(|(epoch, fitness)| format!(", best epoch {epoch} (fitness {fitness:.4})"))
+            .unwrap_or_default();
+        out.line(format!("{} epochs{best}: {}", ended.epochs, dir.join("weights/best.safetensors").display()))?;
+    }
+    // A run that was stopped is not done: what would follow it must not.
+    Ok(if ended.stopped { Outcome::NotOk } else { Outcome::Done })
 }
 
 /// Makes the run's folder: the name given, or the next free one.
@@ -256,108 +279,4 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
         })
         .map_err(CliError::failed)?;
     Ok(stop)
-}
-
-/// What is shown while a run goes on: a bar on a terminal, a line an epoch (and a minute) elsewhere.
-struct Show<'a> {
-    out: &'a mut Out,
-    bar: Option<ProgressBar>,
-    epochs: u64,
-    outlines: bool,
-    spoken: Instant,
-    failed: Result<(), CliError>,
-}
-
-impl<'a> Show<'a> {
-    fn new(out: &'a mut Out, options: &Options) -> Self {
-        let bar = (std::io::stderr().is_terminal() && !out.json).then(|| {
-            let bar = ProgressBar::new(1);
-            if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {msg} ETA {eta}") {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self { out, bar, epochs: options.epochs, outlines: false, spoken: Instant::now(), failed: Ok(()) }
-    }
-
-    fn told(&mut self, told: &Told) {
-        match told {
-            Told::Batch { epoch, batch: (batch, count), losses, .. } => {
-                self.outlines |= losses[1] > 0.0;
-                let losses = self.losses(losses);
-                if let Some(bar) = &self.bar {
-                    // The whole run's, so that the time left is the run's.
-                    bar.set_length(self.epochs * count);
-                    bar.set_position(epoch * count + batch + 1);
-                    bar.set_prefix(format!("{}/{}", epoch + 1, self.epochs));
-                    bar.set_message(losses);
-                } else if !self.out.json && self.spoken.elapsed() > Duration::from_secs(60) {
-                    self.spoken = Instant::now();
-                    self.say(&format!("epoch {}/{} batch {}/{count} {losses}", epoch + 1, self.epochs, batch + 1));
-                }
-            }
-            Told::Judged(done, of) => {
-                if let Some(bar) = &self.bar {
-                    bar.set_message(format!("judged {done} of {of}"));
-                }
-            }
-            Told::Epoch(row) => self.epoch(row),
-        }
-    }
-
-    fn losses(&self, losses: &[f64; 4]) -> String {
-        let [boxes, masks, classes, distances] = losses;
-        let masks = if self.outlines { format!(" seg {masks:.3}") } else { String::new() };
-        format!("box {boxes:.3}{masks} cls {classes:.3} dfl {distances:.3}")
-    }
-
-    fn epoch(&mut self, row: &Row) {
-        self.spoken = Instant::now();
-        if self.out.json {
-            let shown = self.out.value(&json!({
-                "epoch": row.epoch, "seconds": row.seconds, "train": row.train, "val": row.val, "fitness": row.fitness,
-                "best": row.best, "metrics": row.metrics(),
-            }));
-            return self.note(shown);
-        }
-        let of = |scores: &crate::learn::metrics::ultralytics::Scores| {
-            format!(
-                "P {:.3} R {:.3} mAP50 {:.3} mAP50-95 {:.3}",
-                scores.precision, scores.recall, scores.map50, scores.map50_95
-            )
-        };
-        let masks = row.figures.masks.as_ref().map(|scores| format!(" | masks {}", of(scores))).unwrap_or_default();
-        let best = if row.best { " *" } else { "" };
-        let text = format!(
-            "epoch {}/{} {} | boxes {}{masks}{best}",
-            row.epoch,
-            self.epochs,
-            self.losses(&row.train),
-            of(&row.figures.boxes)
-        );
-        self.say(&text);
-    }
-
-    fn say(&mut self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => {
-                let shown = self.out.line(text);
-                self.note(shown);
-            }
-        }
-    }
-
-    fn note(&mut self, shown: Result<(), CliError>) {
-        if self.failed.is_ok() {
-            self.failed = shown;
-        }
-    }
-
-    fn end(self) -> Result<(), CliError> {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-        }
-        self.failed
-    }
 }

@@ -5,6 +5,7 @@
 //! is drawn, and nothing is blurred twice.
 
 mod colour;
+pub mod crops;
 mod outline;
 mod warp;
 

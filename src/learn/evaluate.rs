@@ -1,4 +1,6 @@
-//! Judging a detector by pictures with labels.
+//! Judging a detector by pictures with labels; and, in a room of its own, a classifier.
+
+pub mod classes;
 
 use image::RgbImage;
 use serde::Serialize;

@@ -1,5 +1,7 @@
 //! Pictures of figures: curves, what a run gave, which class was taken for which.
 
+pub mod classes;
+
 use image::RgbImage;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -187,27 +189,33 @@ pub fn detector(scores: &Scores, names: &[String], what: &str) -> Result<Vec<(St
 /// # Errors
 /// It cannot be drawn.
 pub fn confusion(confusion: &Confusion, names: &[String]) -> Result<RgbImage, PlotError> {
-    let count = confusion.classes() + 1;
-    let side = (900 / count as u32).clamp(12, 90);
+    let title = "found (rows) for what is there (columns), shares";
+    matrix(title, names, confusion.classes() + 1, |found, there| confusion.count(found, there))
+}
+
+/// Counts of what was taken (first) for what is there (second), each column in shares. What has no name is background.
+fn matrix(
+    title: &str,
+    names: &[String],
+    count: usize,
+    hits_of: impl Fn(usize, usize) -> u64,
+) -> Result<RgbImage, PlotError> {
+    let side = (900 / count.max(1) as u32).clamp(12, 90);
     let (left, below) = (150, 150);
-    let (width, height) = (left + side * count as u32 + 20, 40 + side * count as u32 + below);
+    let (width, height) = ((left + side * count as u32 + 20).max(460), 40 + side * count as u32 + below);
     let name = |class: usize| -> String {
         let all = names.get(class).map_or("background", String::as_str);
         crate::domain::display_safe(&all.chars().take(18).collect::<String>())
     };
     drawn(width, height, |area| {
         let small = ("sans-serif", side.clamp(9, 14)).into_font();
-        area.draw(&Text::new(
-            "found (rows) for what is there (columns), shares",
-            (left as i32, 12),
-            ("sans-serif", 16),
-        ))?;
+        area.draw(&Text::new(title, (20, 12), ("sans-serif", 16)))?;
         for there in 0..count {
-            let all: u64 = (0..count).map(|found| confusion.count(found, there)).sum();
+            let all: u64 = (0..count).map(|found| hits_of(found, there)).sum();
             let x = (left + side * there as u32) as i32;
             for found in 0..count {
                 let y = (40 + side * found as u32) as i32;
-                let hits = confusion.count(found, there);
+                let hits = hits_of(found, there);
                 let share = hits as f64 / all.max(1) as f64;
                 let shade = |full: u8| (255.0 - share * f64::from(255 - full)) as u8;
                 let cell = [(x, y), (x + side as i32, y + side as i32)];

@@ -92,7 +92,7 @@ pub enum TrainError {
 
 impl TrainError {
     /// For `map_err`: the disk refused.
-    fn io(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(in crate::learn) fn io(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }
     }

@@ -281,6 +281,10 @@ impl Trial {
             ));
         };
         let checkpoint::Checkpoint { weights, info } = checkpoint::read(path)?;
+        if info.task == Task::Classify {
+            let (architecture, found) = (info.architecture, info.task);
+            return Err(VisionError::Task { architecture, found, needed: "detect, segment or embed" });
+        }
         let (full, other) = (runtime.with(Precision::Fp32), runtime.with(candidate));
         let (pair, input_size) = if info.task == Task::Embed {
             let pair = Pair::Embedders {

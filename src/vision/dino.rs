@@ -2,12 +2,14 @@
 //!
 //! Parity with the reference code is proved by `tests/it/vision/parity`.
 
+mod classifier;
 mod crop;
 mod embedder;
 mod network;
 mod plan;
 
+pub use classifier::{Classifier, LINEAR, Linear, state_input, trained_with};
 pub use crop::{CropPolicy, FILL, crop, fit, rotations};
-pub use embedder::Embedder;
-pub use network::Network;
+pub use embedder::{DEVIATION, Embedder, MEAN};
+pub use network::{EPS, Network, placed};
 pub use plan::{HEAD, PATCH, Plan};

@@ -1,6 +1,7 @@
 //! Learning, proven against the field's references.
 
 mod dataset;
+mod embed;
 mod metrics;
 mod train;
 mod versions;

@@ -9,6 +9,7 @@ mod hands;
 mod index;
 mod inputs;
 mod kills;
+mod learning;
 mod socket;
 
 use std::fs;

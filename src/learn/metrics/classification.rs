@@ -145,7 +145,10 @@ fn weighted(qualities: impl Iterator<Item = (Quality, f64)>) -> Quality {
 }
 
 /// A threshold's right and wrong acceptances so far, from the highest score down; equal scores fall together.
-fn steps(positive: &[bool], scores: &[f64]) -> Result<Vec<(u64, u64)>, MetricError> {
+///
+/// # Errors
+/// Unequal lists; a score that is not finite.
+pub fn steps(positive: &[bool], scores: &[f64]) -> Result<Vec<(u64, u64)>, MetricError> {
     if positive.len() != scores.len() {
         return Err(MetricError::Length { truths: positive.len(), answers: scores.len() });
     }

@@ -1,5 +1,6 @@
 //! Batches, made ahead by threads of their own: the same for a seed, an epoch and a place, whoever makes them and when.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -193,16 +194,27 @@ pub fn batches<'scope, 'env: 'scope>(
     places.shuffle(&mut dice(order.seed, order.epoch, u64::MAX));
     let places = Arc::new(places);
     let count = places.len().div_ceil(order.batch);
-    let workers = order.workers.clamp(1, count.max(1));
-    let receivers: Vec<Receiver<Result<Batch, TrainError>>> = (0..workers)
+    ahead(scope, order.from..count, order.workers, move |number| make(shelf, &places, number, &order))
+}
+
+/// What `make` gives for each number, in their order, while `workers` threads of `scope` make the next ones.
+pub fn ahead<'scope, 'env: 'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, 'env>,
+    numbers: Range<usize>,
+    workers: usize,
+    make: impl Fn(usize) -> T + Send + Sync + 'scope,
+) -> impl Iterator<Item = T> {
+    let make = Arc::new(make);
+    let workers = workers.clamp(1, numbers.len().max(1));
+    let first = numbers.start;
+    let receivers: Vec<Receiver<T>> = (0..workers)
         .map(|worker| {
             let (sender, receiver) = sync_channel(1);
-            let places = places.clone();
+            let (make, numbers) = (make.clone(), numbers.clone());
             scope.spawn(move || {
-                for number in (order.from..count).skip(worker).step_by(workers) {
-                    let made = make(shelf, &places, number, &order);
+                for number in numbers.skip(worker).step_by(workers) {
                     // Nobody waits any more: the run has stopped.
-                    if sender.send(made).is_err() {
+                    if sender.send(make(number)).is_err() {
                         return;
                     }
                 }
@@ -210,7 +222,7 @@ pub fn batches<'scope, 'env: 'scope>(
             receiver
         })
         .collect();
-    (order.from..count).map_while(move |number| receivers[(number - order.from) % workers].recv().ok())
+    numbers.map_while(move |number| receivers[(number - first) % workers].recv().ok())
 }
 
 fn make(shelf: &Shelf, places: &[usize], number: usize, order: &Order) -> Result<Batch, TrainError> {
@@ -225,7 +237,8 @@ fn make(shelf: &Shelf, places: &[usize], number: usize, order: &Order) -> Result
 }
 
 /// Random numbers of a run, an epoch and a place.
-fn dice(seed: u64, epoch: u64, place: u64) -> StdRng {
+#[must_use]
+pub fn dice(seed: u64, epoch: u64, place: u64) -> StdRng {
     let mut bytes = [0; 32];
     for (to, from) in bytes.chunks_exact_mut(8).zip([seed, epoch, place, 0x7374_6570]) {
         to.copy_from_slice(&from.to_le_bytes());

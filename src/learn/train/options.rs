@@ -1,5 +1,6 @@
 //! What a training run is told: `args.yaml`, with Ultralytics' names and defaults where it has one.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::loss::Gains;
@@ -142,24 +143,7 @@ impl Options {
     /// # Errors
     /// A sentence naming the key that is not known, or the value that is out of range.
     pub fn from_pairs(pairs: &[String]) -> Result<Self, String> {
-        let mut all = serde_json::to_value(Self::default()).map_err(|error| error.to_string())?;
-        let Some(map) = all.as_object_mut() else { return Err("the options are no map".into()) };
-        for pair in pairs {
-            let (key, value) =
-                pair.split_once('=').ok_or_else(|| format!("`{pair}` is no KEY=VALUE, for example `epochs=50`"))?;
-            if !map.contains_key(key) {
-                let keys: Vec<&str> = map.keys().map(String::as_str).collect();
-                return Err(format!("`{key}` is no option of training; there are: {}", keys.join(", ")));
-            }
-            let value = match value.to_ascii_lowercase().as_str() {
-                "true" => true.into(),
-                "false" => false.into(),
-                text => serde_json::from_str(text).unwrap_or_else(|_| text.to_owned().into()),
-            };
-            map.insert(key.to_owned(), value);
-            serde_json::from_value::<Self>(map.clone().into()).map_err(|error| format!("`{pair}`: {error}"))?;
-        }
-        let options: Self = serde_json::from_value(all).map_err(|error| error.to_string())?;
+        let options: Self = changed(pairs)?;
         options.check()?;
         Ok(options)
     }
@@ -220,6 +204,31 @@ impl Options {
             }
         }
     }
+}
+
+/// Settings' defaults, changed by `KEY=VALUE` each; ranges are not looked at.
+///
+/// # Errors
+/// A sentence naming the key that is not known, or the value that is of no use for it.
+pub fn changed<T: Default + Serialize + DeserializeOwned>(pairs: &[String]) -> Result<T, String> {
+    let mut all = serde_json::to_value(T::default()).map_err(|error| error.to_string())?;
+    let Some(map) = all.as_object_mut() else { return Err("the options are no map".into()) };
+    for pair in pairs {
+        let (key, value) =
+            pair.split_once('=').ok_or_else(|| format!("`{pair}` is no KEY=VALUE, for example `epochs=50`"))?;
+        if !map.contains_key(key) {
+            let keys: Vec<&str> = map.keys().map(String::as_str).collect();
+            return Err(format!("`{key}` is no option of this training; there are: {}", keys.join(", ")));
+        }
+        let value = match value.to_ascii_lowercase().as_str() {
+            "true" => true.into(),
+            "false" => false.into(),
+            text => serde_json::from_str(text).unwrap_or_else(|_| text.to_owned().into()),
+        };
+        map.insert(key.to_owned(), value);
+        serde_json::from_value::<T>(map.clone().into()).map_err(|error| format!("`{pair}`: {error}"))?;
+    }
+    serde_json::from_value(all).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use image::{ImageFormat, Rgb, RgbImage, imageops};
 
 use super::TrainError;
 use super::loader::{Batch, SHRINK};
-use super::results::columns;
 use super::state::put;
 use crate::domain::Detection;
 use crate::learn::evaluate::{Figures, Judged, Labelled};
@@ -117,9 +116,9 @@ pub fn figures(dir: &Path, figures: &Figures, judged: &Judged, names: &[String])
 ///
 /// # Errors
 /// It cannot be drawn, or the disk refuses.
-pub fn results(dir: &Path, outlines: bool, rows: &[String]) -> Result<(), TrainError> {
+pub fn results(dir: &Path, columns: &[String], rows: &[String]) -> Result<(), TrainError> {
     let numbers = |row: &String| row.split(',').map(|value| value.parse().unwrap_or(f64::NAN)).collect();
     let rows: Vec<Vec<f64>> = rows.iter().map(numbers).collect();
-    let picture = plots::results(&columns(outlines), &rows).map_err(|error| TrainError::Weights(error.to_string()))?;
+    let picture = plots::results(columns, &rows).map_err(|error| TrainError::Weights(error.to_string()))?;
     save(&dir.join("results.png"), &picture)
 }

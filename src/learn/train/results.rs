@@ -70,7 +70,8 @@ impl Row {
 }
 
 /// Five significant digits, as Ultralytics writes them.
-fn short(value: f64) -> String {
+#[must_use]
+pub fn short(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
     }
@@ -100,8 +101,8 @@ pub fn columns(outlines: bool) -> Vec<String> {
 ///
 /// # Errors
 /// The disk refuses.
-pub fn write(path: &Path, outlines: bool, rows: &[String]) -> Result<(), TrainError> {
-    let mut text = columns(outlines).join(",");
+pub fn write(path: &Path, columns: &[String], rows: &[String]) -> Result<(), TrainError> {
+    let mut text = columns.join(",");
     text.push('\n');
     rows.iter().for_each(|row| {
         text.push_str(row);

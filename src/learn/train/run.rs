@@ -26,7 +26,7 @@ use crate::vision::yolo::Plan;
 use crate::vision::{DetectOptions, Detector, keep_blocks};
 
 /// Gradients longer than this together are shortened to it (Ultralytics' value).
-const LONGEST: f64 = 10.0;
+pub const LONGEST: f64 = 10.0;
 
 /// What a run is to do.
 pub struct Request<'a> {
@@ -88,8 +88,10 @@ pub struct Ended {
 /// The run's files.
 #[derive(Debug)]
 pub struct Files {
-    weights: PathBuf,
-    results: PathBuf,
+    /// The folder of `best` and `last`.
+    pub weights: PathBuf,
+    /// The table, a line an epoch.
+    pub results: PathBuf,
 }
 
 impl Files {
@@ -124,7 +126,7 @@ pub fn train(request: &Request, begin: Begin, tell: &mut dyn FnMut(&Told)) -> Re
     let count = shelf.len().div_ceil(request.options.batch) as u64;
     let steps = request.options.epochs * shelf.len().div_ceil(request.options.batch.max(request.options.nbs)) as u64;
     let (method, rate, momentum, bias) = request.options.method(steps, run.network.plan.classes);
-    let schedule = Schedule::new(request.options, count, (rate, momentum, bias));
+    let schedule = Schedule::new(&request.options.into(), count, (rate, momentum, bias));
     let state = std::mem::take(&mut run.optimiser_state);
     let mut optimiser = Optimiser::resumed(method, &state, run.stand.steps);
     if run.stand.number == 0 {
@@ -174,18 +176,23 @@ pub fn suits(data: &Dataset, path: &Path, outlines: bool) -> Result<(), TrainErr
     }
 }
 
-/// How much more rare classes count, by `cls_pw`; the mean over objects is 1.
+/// How much more rare classes count, by `cls_pw`.
 fn class_weights(request: &Request) -> Vec<f32> {
-    let power = request.options.cls_pw;
+    let balance = request.data.balance();
+    let count = |class: u32| balance.get(&class).and_then(|of| of.get(&Split::Train)).copied().unwrap_or(0) as f64;
+    let counts: Vec<f64> = (0..request.data.names.len() as u32).map(count).collect();
+    rare(&counts, request.options.cls_pw)
+}
+
+/// How much more rare classes count: the mean over objects is 1. Empty where all count the same.
+#[must_use]
+pub fn rare(counts: &[f64], power: f64) -> Vec<f32> {
     if power == 0.0 {
         return Vec::new();
     }
-    let balance = request.data.balance();
-    let count = |class: u32| balance.get(&class).and_then(|of| of.get(&Split::Train)).copied().unwrap_or(0) as f64;
-    let classes = request.data.names.len() as u32;
-    let rare: Vec<f64> = (0..classes).map(|class| count(class).max(1.0).powf(-power)).collect();
-    let objects: f64 = (0..classes).map(count).sum();
-    let mean = (0..classes).zip(&rare).map(|(class, weight)| count(class) * weight).sum::<f64>() / objects.max(1.0);
+    let rare: Vec<f64> = counts.iter().map(|count| count.max(1.0).powf(-power)).collect();
+    let objects: f64 = counts.iter().sum();
+    let mean = counts.iter().zip(&rare).map(|(count, weight)| count * weight).sum::<f64>() / objects.max(1.0);
     rare.iter().map(|weight| (weight / mean.max(f64::MIN_POSITIVE)) as f32).collect()
 }
 
@@ -208,6 +215,7 @@ impl<'a> Run<'a> {
         let taken = state::take(request.dir)?;
         let files = Files::of(request.dir);
         let data = state::digest(request.data);
+        let options = state::settings(request.options)?;
         std::fs::create_dir_all(&files.weights).map_err(TrainError::io("make", &files.weights))?;
         let (weights, kept) = match begin {
             Begin::Weights(weights) => (weights, None),
@@ -230,12 +238,12 @@ impl<'a> Run<'a> {
         let since = Instant::now();
         let Some(kept) = kept else {
             let mean = Mean::new(network.tensors())?;
-            let stand = Stand { data, options: request.options.clone(), stepped: -1, ..Stand::default() };
+            let stand = Stand { data, options, stepped: -1, ..Stand::default() };
             let optimiser_state = std::collections::BTreeMap::new();
             return Ok(Self { _taken: taken, request, files, stand, network, mean, optimiser_state, about, since });
         };
         let Kept { stand, mean, mut optimiser, .. } = kept;
-        if stand.options != *request.options {
+        if stand.options != options {
             let why = "its `args.yaml` is not what it began with, so it would not be the same run; bring it back, or begin a \
                        new run from its weights";
             return Err(TrainError::Resume { path: request.dir.to_owned(), why: why.into() });
@@ -251,7 +259,7 @@ impl<'a> Run<'a> {
         }
         network.put_gradients(&mut optimiser)?;
         let mean = Mean::resumed(mean, stand.updates);
-        results::write(&files.results, plan.segments(), &stand.rows)?;
+        results::write(&files.results, &results::columns(plan.segments()), &stand.rows)?;
         Ok(Self { _taken: taken, request, files, stand, network, mean, optimiser_state: optimiser, about, since })
     }
 
@@ -348,7 +356,11 @@ impl<'a> Run<'a> {
         let before = self.stand.seconds;
         self.stand.seconds += self.since.elapsed().as_secs_f64();
         self.since = Instant::now();
-        state::save(&self.files.state(), &self.stand, &self.network, &self.mean, optimiser)
+        // Gradients that a step was made by are spent.
+        let spent = self.stand.stepped + 1 >= self.stand.number as i64;
+        let pending = if spent { std::collections::BTreeMap::new() } else { self.network.gradients() };
+        let weights = self.network.weights()?;
+        state::save(&self.files.state(), &self.stand, weights, pending, &self.mean, optimiser)
             .inspect_err(|_| self.stand.seconds = before)
     }
 
@@ -413,8 +425,9 @@ impl<'a> Run<'a> {
         }
         kept("last")?;
         self.keep(optimiser)?;
-        results::write(&self.files.results, self.network.plan.segments(), &self.stand.rows)?;
-        pictures::results(self.request.dir, self.network.plan.segments(), &self.stand.rows)?;
+        let columns = results::columns(self.network.plan.segments());
+        results::write(&self.files.results, &columns, &self.stand.rows)?;
+        pictures::results(self.request.dir, &columns, &self.stand.rows)?;
         tell(&Told::Epoch(Box::new(row)));
         Ok(())
     }
@@ -453,8 +466,9 @@ pub fn fitness(figures: &Figures, by: Fitness) -> f64 {
     }
 }
 
-/// What convolutions count in.
-fn kind(mixed: Mixed, device: Device) -> Kind {
+/// What layers count in.
+#[must_use]
+pub fn kind(mixed: Mixed, device: Device) -> Kind {
     match mixed {
         Mixed::Fp32 => Kind::Float,
         Mixed::Bf16 => Kind::BFloat16,

@@ -11,9 +11,8 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::TrainError;
-use super::network::{Network, copied, to_data};
+use super::network::{copied, to_data};
 use super::optimiser::{Mean, Optimiser};
-use super::options::Options;
 use crate::files::{self, Unread};
 use crate::learn::dataset::{Dataset, Outline};
 use crate::vision::checkpoint::{self, Weights, to_tensor};
@@ -29,7 +28,7 @@ pub struct Stand {
     /// The digest of what is learnt from and judged by: paths and labels.
     pub data: String,
     /// The settings it began with.
-    pub options: Options,
+    pub options: serde_json::Value,
     /// The epoch it is in, from 0.
     pub epoch: u64,
     /// The epoch's batch that comes next, from 0.
@@ -42,7 +41,7 @@ pub struct Stand {
     pub steps: u64,
     /// How often the mean of the weights was moved.
     pub updates: u64,
-    /// The epoch's losses so far, added up: boxes, masks, classes, distances.
+    /// The epoch's losses so far, added up: boxes, masks, classes, distances; or the one there is, first.
     pub losses: [f64; 4],
     /// The best fitness so far.
     pub best: Option<f64>,
@@ -88,6 +87,14 @@ pub fn digest(data: &Dataset) -> String {
     hex::encode(hash.finalize())
 }
 
+/// A run's settings as they are kept: to be held against those it goes on with.
+///
+/// # Errors
+/// They cannot be written as JSON.
+pub fn settings(options: &impl Serialize) -> Result<serde_json::Value, TrainError> {
+    serde_json::to_value(options).map_err(|error| TrainError::Setting(error.to_string()))
+}
+
 /// Takes a run's folder for this process, until the file that is given back is dropped.
 ///
 /// # Errors
@@ -105,25 +112,24 @@ pub fn take(dir: &Path) -> Result<File, TrainError> {
     }
 }
 
-/// Writes a run's state in place of an earlier one.
+/// Writes a run's state in place of an earlier one: the weights, and the gradients gathered that no step was made by yet.
 ///
 /// # Errors
 /// The disk refuses (an earlier state stays as it was), or libtorch fails.
 pub fn save(
     path: &Path,
     stand: &Stand,
-    network: &Network,
+    weights: Weights,
+    pending: BTreeMap<String, Tensor>,
     mean: &Mean,
     optimiser: &Optimiser,
 ) -> Result<(), TrainError> {
-    let mut all = network.weights()?;
+    let mut all = weights;
     let own = std::mem::take(&mut all.tensors);
     all.tensors.extend(own.into_iter().map(|(name, tensor)| (format!("now.{name}"), tensor)));
     for (name, tensor) in mean.tensors() {
         all.tensors.insert(format!("mean.{name}"), to_data(tensor)?);
     }
-    // Gradients that a step was made by are spent.
-    let pending = if stand.stepped + 1 < stand.number as i64 { network.gradients() } else { BTreeMap::new() };
     for (name, tensor) in optimiser.state().into_iter().chain(pending) {
         all.tensors.insert(name, to_data(&tensor)?);
     }

@@ -17,6 +17,8 @@ pub enum Task {
     Segment,
     /// Turns a picture into a vector.
     Embed,
+    /// Tells which of some classes a whole picture shows.
+    Classify,
 }
 
 impl std::fmt::Display for Task {
@@ -25,6 +27,7 @@ impl std::fmt::Display for Task {
             Self::Detect => "detect",
             Self::Segment => "segment",
             Self::Embed => "embed",
+            Self::Classify => "classify",
         })
     }
 }
@@ -34,7 +37,7 @@ impl std::fmt::Display for Task {
 pub struct ModelInfo {
     /// What it does.
     pub task: Task,
-    /// For example `yolov8n-seg` or `dinov2_vits14_reg`.
+    /// For example `yolov8n-seg`, `dinov2_vits14_reg` or, with a classifier's head, `dinov2_vits14+linear`.
     pub architecture: String,
     /// `n`, `s`, `m`, `l`, `x` or `s`, `b`, `l`, `g`; `custom` where the widths are nobody's.
     pub size: String,
@@ -98,6 +101,13 @@ pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Resul
         info.architecture = plan.architecture();
         info.size = plan.size().into();
         info.dimensions = Some(plan.width as u32);
+        if dino::LINEAR.iter().any(|name| weights.get(name).is_some()) {
+            dino::Linear::of(weights)?;
+            info.task = Task::Classify;
+            info.architecture.push_str("+linear");
+            info.names = weights.names.clone();
+            info.classes = info.names.as_ref().map(|names| names.len() as u32);
+        }
     } else {
         return Err(Fault::Unsupported(
             "its tensors are neither YOLOv8's (model.0.conv.weight) nor DINOv2's (patch_embed.proj.weight)".into(),

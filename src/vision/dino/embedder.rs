@@ -13,9 +13,10 @@ use crate::vision::checkpoint::{self, Checkpoint, Weights};
 use crate::vision::device::{Precision, Runtime};
 use crate::vision::{Embed, VisionError};
 
-/// ImageNet's mean and deviation of red, green and blue, 0 to 1: what DINOv2 was trained with.
-const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+/// ImageNet's mean of red, green and blue, 0 to 1: what DINOv2 was trained with.
+pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Its deviation.
+pub const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// A DINOv2 embedder with its weights and crop policy.
 #[derive(Debug)]

@@ -12,7 +12,8 @@ use crate::vision::device::Runtime;
 use crate::vision::memory::keep_blocks;
 use crate::vision::onednn::{self, Then};
 
-const EPS: f64 = 1e-6;
+/// What norms add to a variance.
+pub const EPS: f64 = 1e-6;
 /// The first models were trained with positions scaled by `(n + 0.1) / grid` instead of `n / grid`; those with
 /// registers without it, but smoothed where they shrink. Each must be asked in the way it learnt.
 const OFFSET: f64 = 0.1;
@@ -162,31 +163,36 @@ impl Network {
 
     /// The position embeddings of a grid of patches: bicubic, as the reference interpolates them.
     fn positions(&self, rows: i64, columns: i64) -> Result<Tensor, TchError> {
-        let grid = self.plan.grid as i64;
         if let Some((size, positions)) = &*self.last.borrow()
             && *size == (rows, columns)
         {
             return Ok(positions.shallow_clone());
         }
-        let whole = if (rows, columns) == (grid, grid) {
-            self.positions.shallow_clone()
-        } else {
-            let width = self.plan.width as i64;
-            let square = self.positions.f_narrow(1, 1, grid * grid)?.f_reshape([1, grid, grid, width])?;
-            let square = square.f_permute([0, 3, 1, 2])?;
-            let sized = if self.plan.registers > 0 {
-                square.f_internal_upsample_bicubic2d_aa([rows, columns], false, None, None)?
-            } else {
-                let scale = |count: i64| (count as f64 + OFFSET) / grid as f64;
-                square.f_upsample_bicubic2d([rows, columns], false, scale(rows), scale(columns))?
-            };
-            let flat = sized.f_permute([0, 2, 3, 1])?.f_reshape([1, rows * columns, width])?;
-            Tensor::f_cat(&[self.positions.f_narrow(1, 0, 1)?, flat], 1)?
-        };
-        let placed = whole.f_to_kind(self.runtime.kind)?;
+        let placed = placed(&self.plan, &self.positions, rows, columns)?.f_to_kind(self.runtime.kind)?;
         *self.last.borrow_mut() = Some(((rows, columns), placed.shallow_clone()));
         Ok(placed)
     }
+}
+
+/// The position embeddings of a grid of patches, `[1, 1 + rows * columns, width]`, from those that were learnt.
+///
+/// # Errors
+/// When libtorch fails.
+pub fn placed(plan: &Plan, positions: &Tensor, rows: i64, columns: i64) -> Result<Tensor, TchError> {
+    let (grid, width) = (plan.grid as i64, plan.width as i64);
+    if (rows, columns) == (grid, grid) {
+        return Ok(positions.shallow_clone());
+    }
+    let square = positions.f_narrow(1, 1, grid * grid)?.f_reshape([1, grid, grid, width])?;
+    let square = square.f_permute([0, 3, 1, 2])?;
+    let sized = if plan.registers > 0 {
+        square.f_internal_upsample_bicubic2d_aa([rows, columns], false, None, None)?
+    } else {
+        let scale = |count: i64| (count as f64 + OFFSET) / grid as f64;
+        square.f_upsample_bicubic2d([rows, columns], false, scale(rows), scale(columns))?
+    };
+    let flat = sized.f_permute([0, 2, 3, 1])?.f_reshape([1, rows * columns, width])?;
+    Tensor::f_cat(&[positions.f_narrow(1, 0, 1)?, flat], 1)
 }
 
 impl Linear {

@@ -28,6 +28,10 @@ pub struct Plan {
     pub scaled: bool,
 }
 
+/// How tensors begin that are no part of the network itself: heads of its training, a classifier's head
+/// ([`LINEAR`](super::LINEAR)), the labels' directions of a margin softmax.
+pub const ON_TOP: [&str; 4] = ["dino_head.", "ibot_head.", "linear_head.", "margin_head."];
+
 const SIZES: [(&str, usize, usize); 4] = [("s", 384, 12), ("b", 768, 12), ("l", 1024, 24), ("g", 1536, 40)];
 
 impl Plan {
@@ -40,6 +44,23 @@ impl Plan {
         let hidden = if gated { (4 * width * 2 / 3).next_multiple_of(8) } else { 4 * width };
         let registers = if registers { 4 } else { 0 };
         Some(Self { width, depth, registers, grid: 37, hidden, gated, scaled: true })
+    }
+
+    /// The plan that an architecture's name says: a published one (`dinov2_vits14`, `dinov2_vitb14_reg`), or
+    /// `dinov2_vit<width>x<depth>_14` with `_reg` or without, whose positions are a square of `grid` patches.
+    #[must_use]
+    pub fn named(architecture: &str, grid: usize) -> Option<Self> {
+        let rest = architecture.strip_prefix("dinov2_vit")?;
+        let (size, registers) = rest.strip_suffix("_reg").map_or((rest, false), |size| (size, true));
+        let size = size.strip_suffix("14")?;
+        if let Some(plan) = Self::published(size, registers) {
+            return Some(plan);
+        }
+        let (width, depth) = size.strip_suffix('_')?.split_once('x')?;
+        let (width, depth): (usize, usize) = (width.parse().ok()?, depth.parse().ok()?);
+        let sound = (HEAD..=4096).contains(&width) && width.is_multiple_of(HEAD) && (1..=100).contains(&depth);
+        let registers = if registers { 4 } else { 0 };
+        sound.then_some(Self { width, depth, registers, grid, hidden: 4 * width, gated: false, scaled: true })
     }
 
     /// Reads the plan off the weights, and checks that every tensor is there, of its shape, and that none is left over.
@@ -79,8 +100,8 @@ impl Plan {
     fn check(&self, weights: &Weights) -> Result<(), Fault> {
         let mut expected: BTreeMap<String, Vec<usize>> = self.manifest().into_iter().collect();
         for (name, tensor) in &weights.tensors {
-            // Training's leftovers: the mask token and the projection heads.
-            let unused = name == "mask_token" || name.starts_with("dino_head.") || name.starts_with("ibot_head.");
+            // Training's leftovers: the mask token and the projection heads; and what stands on top.
+            let unused = name == "mask_token" || ON_TOP.iter().any(|head| name.starts_with(head));
             match expected.remove(name) {
                 Some(shape) if shape != tensor.shape => {
                     let found = &tensor.shape;

@@ -84,7 +84,7 @@ impl Detector {
     /// # Errors
     /// As [`Detector::load`].
     pub fn of(checkpoint: &Checkpoint, runtime: Runtime) -> Result<Self, VisionError> {
-        if checkpoint.info.task == checkpoint::Task::Embed {
+        if !matches!(checkpoint.info.task, checkpoint::Task::Detect | checkpoint::Task::Segment) {
             let (architecture, found) = (checkpoint.info.architecture.clone(), checkpoint.info.task);
             return Err(VisionError::Task { architecture, found, needed: "detect or segment" });
         }

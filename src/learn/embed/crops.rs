@@ -1,0 +1,367 @@
+//! Where labelled crops come from, and which of them make a batch: the same for a seed, an epoch and a place.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use image::RgbImage;
+use rand::Rng as _;
+use rand::seq::SliceRandom as _;
+
+use super::judge::Aim;
+use crate::learn::augment::crops::{Changes, change};
+use crate::learn::dataset::{Dataset, Kind, Split};
+use crate::learn::train::TrainError;
+use crate::learn::train::loader::{Read, dice};
+use crate::vision::CropPolicy;
+use crate::vision::dino::fit;
+
+/// Draws a crop of a label; another number is another picture of it. Says why not.
+pub type Draw<'a> = dyn Fn(u32, u64) -> Result<RgbImage, String> + Sync + 'a;
+
+/// Where labelled crops come from.
+pub enum Source<'a> {
+    /// Files, read once as far as memory allows.
+    Files {
+        /// Each with its label.
+        items: Vec<(PathBuf, u32)>,
+        /// Reads one.
+        read: &'a Read<'a>,
+    },
+    /// Pictures drawn when they are wanted: no two are the same, and an epoch is as long as one likes.
+    Drawn {
+        /// How many labels there are.
+        labels: u32,
+        /// Crops of each label in an epoch.
+        each: usize,
+        /// Draws one.
+        draw: &'a Draw<'a>,
+    },
+}
+
+/// Crops at the network's size.
+pub struct Crops<'a> {
+    source: Source<'a>,
+    policy: CropPolicy,
+    /// The places of each label's crops.
+    by_label: Vec<Vec<usize>>,
+    labels: Vec<u32>,
+    kept: Vec<OnceLock<Arc<RgbImage>>>,
+    /// Bytes that may still be kept.
+    room: AtomicU64,
+}
+
+/// What the network is shown at once.
+#[derive(Debug)]
+pub struct Batch {
+    /// RGB bytes, `[crops, side, side, 3]`.
+    pub pixels: Vec<u8>,
+    /// A crop's side.
+    pub side: u32,
+    /// A label each.
+    pub labels: Vec<u32>,
+}
+
+/// Which crops make a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// So many labels, so many crops of each.
+    Balanced {
+        /// Labels.
+        labels: usize,
+        /// Crops of each.
+        each: usize,
+    },
+    /// So many crops, each once an epoch.
+    Shuffled(usize),
+}
+
+/// What the batches of an epoch are made by.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// The run's seed.
+    pub seed: u64,
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// Which crops make a batch.
+    pub pick: Pick,
+    /// How much is changed.
+    pub changes: Changes,
+}
+
+/// Sets the numbers of drawn crops apart from the order they are drawn in.
+const DRAWN: u64 = 0x6472_6177_6e00_0000;
+
+impl<'a> Crops<'a> {
+    /// Crops from a source, `classes` labels in all; up to `room` bytes of files stay in memory.
+    #[must_use]
+    pub fn new(source: Source<'a>, classes: usize, policy: CropPolicy, room: u64) -> Self {
+        let labels: Vec<u32> = match &source {
+            Source::Files { items, .. } => items.iter().map(|(_, label)| *label).collect(),
+            Source::Drawn { labels, each, .. } => (0..*labels).flat_map(|label| vec![label; *each]).collect(),
+        };
+        let mut by_label = vec![Vec::new(); classes];
+        for (place, label) in labels.iter().enumerate() {
+            if let Some(of) = by_label.get_mut(*label as usize) {
+                of.push(place);
+            }
+        }
+        let kept = labels.iter().map(|_| OnceLock::new()).collect();
+        Self { source, policy, by_label, labels, kept, room: AtomicU64::new(room) }
+    }
+
+    /// How many crops an epoch has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// A label each.
+    #[must_use]
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// How many crops each label has.
+    #[must_use]
+    pub fn counts(&self) -> Vec<usize> {
+        self.by_label.iter().map(Vec::len).collect()
+    }
+
+    /// Batches of an epoch.
+    #[must_use]
+    pub fn batches(&self, pick: Pick) -> usize {
+        self.len().div_ceil(self.size(pick)).max(1)
+    }
+
+    /// Crops of a full batch.
+    #[must_use]
+    pub fn size(&self, pick: Pick) -> usize {
+        match pick {
+            Pick::Balanced { labels, each } => self.balanced(labels) * each,
+            Pick::Shuffled(crops) => crops,
+        }
+    }
+
+    /// Labels of a balanced batch: never more than there are.
+    fn balanced(&self, labels: usize) -> usize {
+        labels.min(self.by_label.iter().filter(|of| !of.is_empty()).count()).max(1)
+    }
+
+    /// A crop as it is; `number` says which picture of its label, where it is drawn.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn crop(&self, place: usize, number: u64) -> Result<Arc<RgbImage>, TrainError> {
+        let (path, picture) = match &self.source {
+            Source::Files { items, read } => {
+                if let Some(kept) = self.kept[place].get() {
+                    return Ok(kept.clone());
+                }
+                (items[place].0.clone(), read(&items[place].0))
+            }
+            Source::Drawn { draw, .. } => {
+                let label = self.labels[place];
+                (PathBuf::from(format!("a drawn picture of label {label}")), draw(label, number))
+            }
+        };
+        let picture = picture.map_err(|why| TrainError::Picture { path, why })?;
+        let fitted = Arc::new(fit(&picture, &self.policy));
+        let take = |room: u64| room.checked_sub(fitted.as_raw().len() as u64);
+        if matches!(self.source, Source::Files { .. })
+            && self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        {
+            return Ok(self.kept[place].get_or_init(|| fitted).clone());
+        }
+        Ok(fitted)
+    }
+
+    /// The places of a batch's crops.
+    fn places(&self, order: &Order, number: usize) -> Vec<usize> {
+        match order.pick {
+            Pick::Shuffled(crops) => {
+                let mut all: Vec<usize> = (0..self.len()).collect();
+                all.shuffle(&mut dice(order.seed, order.epoch, u64::MAX));
+                all.into_iter().skip(number * crops).take(crops).collect()
+            }
+            Pick::Balanced { labels, each } => {
+                let labels = self.balanced(labels);
+                let there: Vec<usize> = (0..self.by_label.len()).filter(|l| !self.by_label[*l].is_empty()).collect();
+                // Rounds through all labels, each in an order of its own, so that every one has its turn.
+                let round = |round: usize| {
+                    let mut order_of = there.clone();
+                    order_of.shuffle(&mut dice(order.seed, order.epoch, u64::MAX - 1 - round as u64));
+                    order_of
+                };
+                let mut chosen: Vec<usize> = Vec::with_capacity(labels);
+                let mut turn = number * labels;
+                while chosen.len() < labels {
+                    let label = round(turn / there.len())[turn % there.len()];
+                    if !chosen.contains(&label) {
+                        chosen.push(label);
+                    }
+                    turn += 1;
+                }
+                let mut rng = dice(order.seed, order.epoch, u64::MAX / 2 + number as u64);
+                let mut places = Vec::with_capacity(labels * each);
+                for label in chosen {
+                    let mut of = self.by_label[label].clone();
+                    of.shuffle(&mut rng);
+                    // A label of few crops shows some more than once: they are changed in different ways.
+                    places.extend(of.iter().cycle().take(each));
+                }
+                places
+            }
+        }
+    }
+
+    /// A batch of an epoch.
+    ///
+    /// # Errors
+    /// A crop cannot be read.
+    pub fn batch(&self, order: &Order, number: usize) -> Result<Batch, TrainError> {
+        let places = self.places(order, number);
+        let side = self.policy.input_size;
+        let mut batch = Batch { pixels: Vec::new(), side, labels: Vec::with_capacity(places.len()) };
+        for (at, place) in places.into_iter().enumerate() {
+            let at = (number * self.size(order.pick) + at) as u64;
+            let drawn = dice(order.seed, order.epoch, DRAWN + at).random();
+            let crop = self.crop(place, drawn)?;
+            let changed = change(&crop, &order.changes, &mut dice(order.seed, order.epoch, at));
+            batch.pixels.extend_from_slice(changed.as_raw());
+            batch.labels.push(self.labels[place]);
+        }
+        Ok(batch)
+    }
+}
+
+impl Batch {
+    /// The crops, for showing.
+    #[must_use]
+    pub fn pictures(&self) -> Vec<RgbImage> {
+        let bytes = (self.side * self.side * 3) as usize;
+        let picture = |bytes: &[u8]| RgbImage::from_raw(self.side, self.side, bytes.to_vec());
+        self.pixels.chunks_exact(bytes).filter_map(picture).collect()
+    }
+}
+
+/// The crops of a set of class folders: those to learn from, and those to choose by. They share the memory.
+///
+/// # Errors
+/// The set is of another kind, has too few labels or pictures, or none of a class.
+pub fn of_set<'a>(
+    data: &Dataset,
+    path: &Path,
+    aim: Aim,
+    (policy, room): (CropPolicy, u64),
+    read: &'a Read<'a>,
+) -> Result<[Crops<'a>; 2], TrainError> {
+    let fault = |why: String| TrainError::Data { path: path.to_owned(), why };
+    if data.kind != Kind::Classify {
+        return Err(fault(
+            "its labels lie in pictures, but this network learns from whole ones: a folder a class with the crops in it (or a \
+             detector, for example `--model yolov8n-seg`)"
+                .into(),
+        ));
+    }
+    let part = |split: Split| {
+        let items = data.of(split).filter_map(|item| Some((item.image.clone(), item.objects.first()?.class)));
+        items.collect::<Vec<(PathBuf, u32)>>()
+    };
+    let (train, val) = (part(Split::Train), part(Split::Val));
+    for (items, what) in [(&train, "to learn from (`train`)"), (&val, "to choose by (`val`)")] {
+        if items.is_empty() {
+            return Err(fault(format!("it has no pictures {what}; `sightline dataset split` divides a set")));
+        }
+    }
+    let share = room / (train.len() + val.len()) as u64 * val.len() as u64;
+    let crops = |items, room| Crops::new(Source::Files { items, read }, data.names.len(), policy, room);
+    let (train, val) = (crops(train, room - share), crops(val, share));
+    let counts = train.counts();
+    if counts.iter().filter(|count| **count > 0).count() < 2 {
+        return Err(fault(
+            "it has one class only; two are needed to tell anything apart: add pictures of another".into(),
+        ));
+    }
+    match aim {
+        Aim::Classify => {
+            if let Some(class) = counts.iter().position(|count| *count == 0) {
+                return Err(fault(format!(
+                    "class `{}` has no picture to learn from (`train`); add some, or take the class out of the set",
+                    data.names[class]
+                )));
+            }
+        }
+        Aim::Embed => {
+            if val.counts().iter().all(|count| *count < 2) {
+                return Err(fault(
+                    "no label has two pictures to choose by (`val`), so that one could find the other; give `val` more"
+                        .into(),
+                ));
+            }
+        }
+    }
+    Ok([train, val])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+    use std::collections::BTreeSet;
+
+    use image::Rgb;
+
+    use super::*;
+
+    fn drawn(label: u32, number: u64) -> Result<RgbImage, String> {
+        Ok(RgbImage::from_pixel(28, 28, Rgb([label as u8 * 20, number as u8, 0])))
+    }
+
+    #[test]
+    fn a_balanced_batch_has_so_many_of_each_and_every_label_has_its_turn() {
+        let policy = CropPolicy { input_size: 28, ..CropPolicy::default() };
+        let crops = Crops::new(Source::Drawn { labels: 7, each: 6, draw: &drawn }, 7, policy, 0);
+        let pick = Pick::Balanced { labels: 3, each: 4 };
+        let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none() };
+        assert_eq!((crops.len(), crops.batches(pick)), (42, 4));
+        let mut met = BTreeSet::new();
+        for number in 0..4 {
+            let batch = crops.batch(&order, number).unwrap();
+            assert_eq!(batch.labels.len(), 12);
+            for label in &batch.labels {
+                assert_eq!(batch.labels.iter().filter(|other| *other == label).count(), 4);
+                met.insert(*label);
+            }
+            let again = crops.batch(&order, number).unwrap();
+            assert_eq!((batch.labels, batch.pixels), (again.labels, again.pixels));
+        }
+        assert_eq!(met.len(), 7, "12 turns are enough for 7 labels");
+        let few = Pick::Balanced { labels: 100, each: 2 };
+        assert_eq!(crops.batch(&Order { pick: few, ..order }, 0).unwrap().labels.len(), 14);
+    }
+
+    #[test]
+    fn a_shuffled_epoch_shows_each_crop_once() {
+        let items: Vec<(PathBuf, u32)> = (0..10).map(|n| (PathBuf::from(n.to_string()), n % 3)).collect();
+        let read = |path: &std::path::Path| {
+            let value: u8 = path.to_string_lossy().parse().map_err(|_| "no number".to_owned())?;
+            Ok(RgbImage::from_pixel(14, 14, Rgb([value, 0, 0])))
+        };
+        let policy = CropPolicy { input_size: 14, ..CropPolicy::default() };
+        let crops = Crops::new(Source::Files { items, read: &read }, 3, policy, 1 << 20);
+        let order = Order { seed: 1, epoch: 0, pick: Pick::Shuffled(4), changes: Changes::none() };
+        let mut seen: Vec<u8> = Vec::new();
+        for number in 0..crops.batches(order.pick) {
+            let batch = crops.batch(&order, number).unwrap();
+            seen.extend(batch.pictures().iter().map(|picture| picture.get_pixel(0, 0).0[0]));
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..10).collect::<Vec<u8>>());
+    }
+}

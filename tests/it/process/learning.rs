@@ -1,0 +1,100 @@
+//! `train` and `evaluate` of embedders and classifiers, from their arguments to the files they write.
+
+use std::fs;
+use std::path::Path;
+
+use image::{ImageFormat, Rgb, RgbImage};
+
+use super::{Desk, text};
+use crate::support::encoded;
+
+/// Crops of three colours, a folder a class, divided into parts.
+fn crops(desk: &Desk) {
+    for (class, colour) in [("red", [220, 40, 30]), ("blue", [30, 60, 220]), ("green", [40, 180, 60])] {
+        for n in 0..9_u32 {
+            let dot = |x: u32, y: u32| (x / 7 + y / 7 + n).is_multiple_of(3);
+            let drawn = RgbImage::from_fn(42, 42, |x, y| if dot(x, y) { Rgb(colour) } else { Rgb([90 + n as u8; 3]) });
+            let part = if n % 3 == 2 { "val" } else { "train" };
+            desk.write(format!("crops/{part}/{class}/{n}.png"), &encoded(&drawn, ImageFormat::Png));
+        }
+    }
+}
+
+fn files(dir: &Path, names: &[&str]) {
+    for name in names {
+        assert!(fs::metadata(dir.join(name)).is_ok_and(|file| file.len() > 0), "{name} is not there");
+    }
+}
+
+#[test]
+fn an_embedder_and_classifiers_are_trained_and_judged() {
+    let desk = Desk::new(&[]);
+    crops(&desk);
+    let set = desk.path("crops");
+    let common = "imgsz=42 labels=3 per_label=3 batch=8 epochs=2 lr0=0.002";
+    for (name, more, plots) in [
+        ("nearness", "", ["val_neighbours.png", "results.png"]),
+        ("full", "--head full", ["confusion_matrix.png", "ROC_curve.png"]),
+        ("linear", "--head linear", ["PR_curve.png", "calibration.png"]),
+    ] {
+        let words = format!("train {} {common} --model dinov2_vit64x2_14 --name {name} {more}", set.display());
+        let told = desk.json(&words, &[], 0);
+        let last = told.last().unwrap();
+        assert!(last["run"].as_str().unwrap().ends_with(name), "{last}");
+        let run = desk.path(format!("runs/{name}"));
+        files(&run, &["args.yaml", "results.csv", "weights/best.safetensors", "weights/best.card.json"]);
+        files(&run, &plots);
+        let (model, figures) = (run.join("weights/best.safetensors"), desk.path("figures"));
+        let words = format!("evaluate --model {} --out {}", model.display(), figures.display());
+        let found = &desk.json(&words, &[&set], 0)[0];
+        if more.is_empty() {
+            assert_eq!(found["retrieval"]["probes"], 9, "{found}");
+        } else {
+            assert_eq!(found["classification"]["pictures"], 9, "{found}");
+            files(&figures, &["confusion_matrix.png", "calibration.png"]);
+        }
+    }
+    // A classifier is judged by its own classes, by name.
+    fs::rename(desk.path("crops/val/red"), desk.path("crops/val/crimson")).unwrap();
+    let judged = desk.run("evaluate --model runs/full/weights/best.safetensors", &[&set]);
+    assert!(text(&judged.stderr).contains("knows no class `crimson`"), "{}", text(&judged.stderr));
+}
+
+#[test]
+fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
+    let desk = Desk::new(&[]);
+    crops(&desk);
+    let set = desk.path("crops");
+    let set = set.display();
+    desk.json("model untrained yolov8n --name finder", &[], 0);
+    desk.write("one/train/red/1.png", b"x");
+    desk.write("one/val/red/2.png", b"x");
+    desk.write("torn/train/red/1.png", b"no picture");
+    for (folder, n) in [("train/red", 3), ("train/blue", 4), ("val/red", 5), ("val/red", 6), ("val/blue", 7)] {
+        let drawn = encoded(&RgbImage::from_pixel(42, 42, Rgb([n * 20; 3])), ImageFormat::Png);
+        desk.write(format!("torn/{folder}/{n}.png"), &drawn);
+    }
+    let (one, torn) = (desk.path("one"), desk.path("torn"));
+    let (one, torn) = (one.display(), torn.display());
+    for (words, said) in [
+        (format!("train {set}"), "--model dinov2_vits14"),
+        (format!("train {set} --model dinov2_vits15"), "no architecture that is known"),
+        (format!("train {set} --model models/finder.safetensors"), "a YOLOv8 learns where objects are"),
+        (format!("train {set} --model yolov8n --head linear"), "--head makes a classifier of a DINOv2"),
+        (format!("train {set} mosaic=1 --model dinov2_vit64x2_14"), "`mosaic` is no option"),
+        (format!("train {set} fitness=f1 --model dinov2_vit64x2_14"), "an embedder is judged by"),
+        (format!("train {one} --model dinov2_vit64x2_14"), "one class only"),
+        (
+            format!("train {torn} imgsz=42 --model dinov2_vit64x2_14 --head linear"),
+            "torn/train/red/1.png cannot be read",
+        ),
+        (format!("evaluate {set} --model models/finder.safetensors"), "name a classifier or an embedder"),
+        ("train --resume nowhere".to_owned(), "name the folder of a run"),
+    ] {
+        let output = desk.run(&words, &[]);
+        let stderr = text(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(said), "{words}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+    }
+    assert!(!desk.path("runs/train").exists() || desk.path("runs/train/args.yaml").is_file());
+}
