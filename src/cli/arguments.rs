@@ -1,8 +1,12 @@
 //! What can be typed.
 
+mod learn;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(super) use learn::{Dataset, DatasetCopy, Evaluate, Head, Runs, Train};
 
 use crate::domain::{ItemState, Label, SightingId};
 
@@ -67,90 +71,6 @@ pub(super) enum Command {
     Evaluate(Evaluate),
     /// Checks the machine and the workspace; names each problem with its remedy.
     Doctor,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Train {
-    /// A data.yaml, a COCO .json, or a folder.
-    #[arg(required_unless_present = "resume", conflicts_with = "resume")]
-    pub(super) data: Option<PathBuf>,
-    /// Settings, with Ultralytics' names: epochs=50 batch=16 imgsz=320 lr0=0.01 mosaic=0 …; embedders also
-    /// loss=supcon|arcface labels=16 per_label=4 last_blocks=2 …
-    #[arg(value_name = "KEY=VALUE")]
-    pub(super) options: Vec<String>,
-    /// The weights to begin with, or an architecture to begin from nothing: yolov8n-seg, yolov8s, …, or an embedder's:
-    /// dinov2_vits14, dinov2_vit192x8_14, …
-    #[arg(long, value_name = "W", default_value = "yolov8n-seg")]
-    pub(super) model: String,
-    /// Makes a classifier of a DINOv2: a head on its vectors as they are, or the head and the network.
-    #[arg(long, conflicts_with = "resume")]
-    pub(super) head: Option<Head>,
-    /// The folder in which the run gets its own.
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub(super) runs: PathBuf,
-    /// The run's name; without it train, train-2, …
-    #[arg(long)]
-    pub(super) name: Option<String>,
-    /// Goes on with a run that was stopped: its folder.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["name", "model"])]
-    pub(super) resume: Option<PathBuf>,
-    /// Learns although labels were left out or mended while reading.
-    #[arg(long)]
-    pub(super) despite_problems: bool,
-    /// What the cards of the weights say of their origin, beside the model they began with.
-    #[arg(long, value_name = "TEXT", conflicts_with = "resume")]
-    pub(super) origin: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Runs {
-    /// Every run of a folder, with its best epoch.
-    List {
-        /// The folder of runs.
-        #[arg(long, value_name = "DIR", default_value = "runs")]
-        runs: PathBuf,
-    },
-    /// A run's settings and epochs.
-    Show {
-        /// The run's folder.
-        run: PathBuf,
-    },
-    /// Runs beside each other: the settings that differ, and the best epochs.
-    Compare {
-        /// The runs' folders.
-        #[arg(required = true, num_args = 2..)]
-        runs: Vec<PathBuf>,
-    },
-}
-
-/// How a classifier is learnt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Head {
-    /// A linear head, solved; the network stays as it is.
-    Linear,
-    /// The head and the network.
-    Full,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Evaluate {
-    /// A data.yaml, a COCO .json, or a folder.
-    pub(super) data: PathBuf,
-    /// The weights; without it, the workspace's detector.
-    #[arg(long, value_name = "W")]
-    pub(super) model: Option<PathBuf>,
-    /// Which part of the set.
-    #[arg(long, default_value = "val", value_parser = ["train", "val", "test"])]
-    pub(super) split: String,
-    /// The longer side of a detector's input, a multiple of 32; others see pictures at the size they were trained with.
-    #[arg(long, default_value_t = 640)]
-    pub(super) imgsz: u32,
-    /// Draws the figures, as PNG files into this folder.
-    #[arg(long, value_name = "DIR")]
-    pub(super) out: Option<PathBuf>,
-    /// Judges although labels were left out while reading.
-    #[arg(long)]
-    pub(super) despite_problems: bool,
 }
 
 #[derive(Debug, Args)]
@@ -451,114 +371,4 @@ pub(super) enum Model {
     },
     /// The workspace's models.
     List,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Dataset {
-    /// Reads a set (YOLO, COCO, Pascal VOC, class folders) and writes it in YOLO's layout, its pictures upright.
-    Import(DatasetCopy),
-    /// Writes a set as YOLO or COCO.
-    Export {
-        #[command(flatten)]
-        copy: DatasetCopy,
-        /// yolo, or coco.
-        #[arg(long, default_value = "yolo", value_parser = ["yolo", "coco"])]
-        format: String,
-    },
-    /// Looks for broken files, doubles, leaks between the parts and odd labels. Exits 1 where the set is not sound.
-    Check {
-        /// A data.yaml, a COCO .json, or a folder.
-        set: PathBuf,
-        /// Writes a sheet of pictures with their labels drawn.
-        #[arg(long, value_name = "PNG")]
-        sheet: Option<PathBuf>,
-    },
-    /// Draws photographs of invented packs, with outlines and which pack each is: a set to learn from.
-    Synth {
-        /// The folder to make.
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-        /// Pictures.
-        #[arg(long, value_name = "N")]
-        images: u32,
-        /// Designs; each odd one is the look-alike of the even one before, in another strength.
-        #[arg(long, value_name = "K")]
-        packs: u32,
-        /// Of designs and pictures: the same seed draws the same bytes.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// The number of the first design, so that a set can have designs that another of the seed has not.
-        #[arg(long, value_name = "F", default_value_t = 0)]
-        first_design: u32,
-        /// Share of pictures to choose by.
-        #[arg(long, default_value_t = 0.0)]
-        val: f64,
-        /// Share of pictures to judge by.
-        #[arg(long, default_value_t = 0.0)]
-        test: f64,
-    },
-    /// Divides a set into train, val and test, each class in its share; pictures that look alike stay together.
-    Split {
-        #[command(flatten)]
-        copy: DatasetCopy,
-        /// Share to learn from.
-        #[arg(long, default_value_t = 0.8)]
-        train: f64,
-        /// Share to choose by.
-        #[arg(long, default_value_t = 0.1)]
-        val: f64,
-        /// Share to judge by.
-        #[arg(long, default_value_t = 0.1)]
-        test: f64,
-        /// The same seed divides the same way.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Keeps pictures together by folder, or by the part of their name before a text: prefix:_
-        #[arg(long, value_name = "KEY")]
-        group_by: Option<String>,
-    },
-    /// Keeps the present state of a set's folder as a version, by content, as dvc 3 does.
-    Snapshot {
-        /// The set's folder.
-        set: PathBuf,
-        /// What is to be said about it.
-        #[arg(long, short, default_value = "")]
-        message: String,
-    },
-    /// Lists the versions of a set; the star is at the one that the folder was last brought to.
-    List {
-        /// The set's folder.
-        set: PathBuf,
-    },
-    /// Says which files differ between two versions, or between a version and the folder as it is now.
-    Diff {
-        /// The set's folder.
-        set: PathBuf,
-        /// The earlier version: a number, or the beginning of its MD5.
-        from: String,
-        /// The later one, or now.
-        #[arg(default_value = "now")]
-        to: String,
-    },
-    /// Brings a version back, byte for byte. Refuses where files would be lost that no version holds.
-    Restore {
-        /// The set's folder.
-        set: PathBuf,
-        /// The version: a number, or the beginning of its MD5.
-        #[arg(value_name = "VERSION")]
-        which: String,
-        /// Loses what no version holds.
-        #[arg(long)]
-        force: bool,
-    },
-}
-
-/// From a set to a new folder.
-#[derive(Debug, Args)]
-pub(super) struct DatasetCopy {
-    /// A data.yaml, a COCO .json, or a folder.
-    pub(super) set: PathBuf,
-    /// The folder to make.
-    #[arg(long, value_name = "DIR")]
-    pub(super) out: PathBuf,
 }

@@ -27,8 +27,8 @@ const LARGEST: u64 = 16 << 30;
 pub struct Stand {
     /// The digest of what is learnt from and judged by: paths and labels.
     pub data: String,
-    /// The settings it began with.
-    pub options: serde_json::Value,
+    /// The settings it began with, as JSON.
+    pub options: String,
     /// The epoch it is in, from 0.
     pub epoch: u64,
     /// The epoch's batch that comes next, from 0.
@@ -91,8 +91,8 @@ pub fn digest(data: &Dataset) -> String {
 ///
 /// # Errors
 /// They cannot be written as JSON.
-pub fn settings(options: &impl Serialize) -> Result<serde_json::Value, TrainError> {
-    serde_json::to_value(options).map_err(|error| TrainError::Setting(error.to_string()))
+pub fn settings(options: &impl Serialize) -> Result<String, TrainError> {
+    serde_json::to_string(options).map_err(|error| TrainError::Setting(error.to_string()))
 }
 
 /// Takes a run's folder for this process, until the file that is given back is dropped.
