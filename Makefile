@@ -39,7 +39,7 @@ fuzz: setup
 	scripts/fuzz.sh
 	python3 scripts/reliability.py target/fuzz/lines.jsonl docs/reliability.md
 
-# Makes the shipped weights from nothing (hours on two cores); stopped and started again it goes on.
+# Makes a detector from drawn packs and nothing else (hours on two cores); stopped and started again it goes on. Not yet run to its end.
 models: build
 	scripts/models.sh
 

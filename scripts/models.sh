@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the weights that the project ships, from nothing but drawn packs: hours on two cores. Stopped (Ctrl-C) and started
+# Makes the detector that is to ship, from nothing but drawn packs: hours on two cores. Stopped (Ctrl-C) and started
 # again, it goes on where it was. Everything lies in target/models; the last step puts the weights into models/.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -76,15 +76,15 @@ pub fn train(request: &Request, begin: Begin, tell: &mut dyn FnMut(&Told)) -> Re
     keep_blocks();
     let (mut run, mut optimiser) = Run::new(request, begin)?;
     while run.stand.epoch < request.options.epochs {
-        if run.over() {
+        if run.stand.is_over(request.options.patience) {
             break;
         }
         if !run.epoch(&mut optimiser, tell)? {
-            return Ok(run.ended(true));
+            return Ok(Ended::of(&run.stand, true));
         }
         run.judge(&optimiser, tell)?;
     }
-    Ok(run.ended(false))
+    Ok(Ended::of(&run.stand, false))
 }
 
 struct Run<'a> {
@@ -175,19 +175,6 @@ impl<'a> Run<'a> {
             since,
         };
         Ok((run, optimiser))
-    }
-
-    /// Whether it has gone on long enough without a better epoch.
-    fn over(&self) -> bool {
-        let patience = self.request.options.patience;
-        patience > 0
-            && self.stand.best.is_some()
-            && self.stand.epoch.saturating_sub(self.stand.best_epoch + 1) >= patience
-    }
-
-    fn ended(&self, stopped: bool) -> Ended {
-        let best = self.stand.best.map(|fitness| (self.stand.best_epoch + 1, fitness));
-        Ended { stopped, epochs: self.stand.epoch, best }
     }
 
     /// Learns from the rest of an epoch. False where it was stopped within; then all is kept.

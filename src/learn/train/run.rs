@@ -85,6 +85,15 @@ pub struct Ended {
     pub best: Option<(u64, f64)>,
 }
 
+impl Ended {
+    /// How a run ended that stands there.
+    #[must_use]
+    pub fn of(stand: &Stand, stopped: bool) -> Self {
+        let best = stand.best.map(|fitness| (stand.best_epoch + 1, fitness));
+        Self { stopped, epochs: stand.epoch, best }
+    }
+}
+
 /// The run's files.
 #[derive(Debug)]
 pub struct Files {
@@ -135,15 +144,15 @@ pub fn train(request: &Request, begin: Begin, tell: &mut dyn FnMut(&Told)) -> Re
     }
     let weights = class_weights(request);
     while run.stand.epoch < request.options.epochs {
-        if run.over() {
+        if run.stand.is_over(request.options.patience) {
             break;
         }
         if !run.epoch(&shelf, &schedule, &mut optimiser, &weights, count, tell)? {
-            return Ok(run.ended(true));
+            return Ok(Ended::of(&run.stand, true));
         }
         run.judge(&judged, &schedule, &mut optimiser, count, tell)?;
     }
-    Ok(run.ended(false))
+    Ok(Ended::of(&run.stand, false))
 }
 
 /// Whether a network, outlining or not, can learn from a set.
@@ -261,19 +270,6 @@ impl<'a> Run<'a> {
         let mean = Mean::resumed(mean, stand.updates);
         results::write(&files.results, &results::columns(plan.segments()), &stand.rows)?;
         Ok(Self { _taken: taken, request, files, stand, network, mean, optimiser_state: optimiser, about, since })
-    }
-
-    /// Whether it has gone on long enough without a better epoch.
-    fn over(&self) -> bool {
-        let patience = self.request.options.patience;
-        patience > 0
-            && self.stand.best.is_some()
-            && self.stand.epoch.saturating_sub(self.stand.best_epoch + 1) >= patience
-    }
-
-    fn ended(&self, stopped: bool) -> Ended {
-        let best = self.stand.best.map(|fitness| (self.stand.best_epoch + 1, fitness));
-        Ended { stopped, epochs: self.stand.epoch, best }
     }
 
     /// Learns from the rest of an epoch. False where it was stopped within; then all is kept.

@@ -53,6 +53,14 @@ pub struct Stand {
     pub rows: Vec<String>,
 }
 
+impl Stand {
+    /// Whether the run has gone on for `patience` epochs without a better one; 0 is for ever.
+    #[must_use]
+    pub fn is_over(&self, patience: u64) -> bool {
+        patience > 0 && self.best.is_some() && self.epoch.saturating_sub(self.best_epoch + 1) >= patience
+    }
+}
+
 /// A run that goes on.
 #[derive(Debug)]
 pub struct Kept {
