@@ -34,11 +34,11 @@ train() {
   fi
   touch "$run/done"
 }
-common=(batch=16 nbs=16 optimizer=adamw momentum=0.9 warmup_bias_lr=0 cos_lr=true flipud=0.5 degrees=20 cache_mb=3000 seed=1)
+common=(batch=16 nbs=16 optimizer=adamw momentum=0.9 warmup_bias_lr=0 cos_lr=true flipud=0.5 degrees=20 cache_mb=3000 seed=1 amp=auto)
 # First small and quick, then at the size that it is used at.
-train pack-seg-320 --model yolov8n-seg epochs=30 imgsz=320 lr0=0.001 warmup_epochs=2 "${common[@]}"
-train pack-seg --model "$work/runs/pack-seg-320/weights/best.safetensors" epochs=8 imgsz=640 lr0=0.0004 warmup_epochs=0.5 \
-  close_mosaic=3 "${common[@]}"
+train pack-seg-320 --model yolov8n-seg epochs=24 imgsz=320 lr0=0.001 warmup_epochs=2 "${common[@]}"
+train pack-seg --model "$work/runs/pack-seg-320/weights/best.safetensors" epochs=5 imgsz=640 lr0=0.0004 warmup_epochs=0.5 \
+  close_mosaic=2 "${common[@]}"
 
 "$sightline" model import "$work/runs/pack-seg/weights/best.safetensors" --name pack-seg --licence "MIT OR Apache-2.0" --force
 "$sightline" evaluate "$work/held-out/data.yaml" --split test --model models/pack-seg.safetensors
