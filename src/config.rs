@@ -188,7 +188,7 @@ pub struct Detect {
 }
 
 /// `crop`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Crop {
     /// Room around the box, as a share of its longer side.
     pub padding: f32,
@@ -196,8 +196,8 @@ pub struct Crop {
     pub square: bool,
     /// Whether what lies outside the mask is greyed.
     pub mask_background: bool,
-    /// Side of the embedder's input, a multiple of 14.
-    pub image_size: u32,
+    /// Side of the embedder's input, a multiple of 14; none for the one that its weights were trained with.
+    pub image_size: Option<u32>,
 }
 
 /// `intake`.

@@ -35,6 +35,7 @@ pub use self::core::Engine;
 pub use error::EngineError;
 pub use models::{
     Loader, Models, crop_policy, detect_options, detector_precision, embedder_precision, load_models, runtime,
+    shown_policy,
 };
 pub use proofs::verify_journal;
 pub use start::{Options, Running, StartError, set_projection_aside, start};

@@ -35,8 +35,8 @@ pub(super) fn run(out: &mut Out, workspace: &Path, file: &Path, pictures: &[Path
         VisionError::Setting(text) => CliError::Refused(text),
         other => CliError::failed(other),
     };
-    let mut trial =
-        Trial::open(file, runtime, detect_options(&config.detect), crop_policy(&config.crop)).map_err(said)?;
+    let policy = crop_policy(&config.crop, &checkpoint::inspect(file)?);
+    let mut trial = Trial::open(file, runtime, detect_options(&config.detect), policy).map_err(said)?;
     let limits = Limits::from(&config.intake);
     let mut good = listed.unread == 0;
     for path in listed.files {

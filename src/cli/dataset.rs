@@ -25,6 +25,7 @@ use crate::learn::dataset::check::{Alike, Look, Report, check, near};
 use crate::learn::dataset::layout::{self, Bytes, Picture};
 use crate::learn::dataset::split::{Shares, divide, groups_of};
 use crate::learn::dataset::{self, Dataset, DatasetError, Item, Problem, Split, sheet};
+use crate::learn::synth::crop_set;
 use crate::learn::synth::set::{self, Order};
 
 /// The quality of copies that had to be turned: what is lost lies below a photograph's noise.
@@ -55,10 +56,14 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             write(out, &reader, &set, copy, format)
         }
         Command::Check { set, sheet } => check_set(out, &reader, set, sheet.as_deref()),
-        Command::Synth { out: dir, images, packs, seed, first_design, val, test } => {
-            let order =
-                Order { images: *images, packs: *packs, first: *first_design, seed: *seed, val: *val, test: *test };
-            synth(out, &order, dir)
+        Command::Synth { out: dir, images, crops, side, packs, seed, first_design, val, test } => {
+            let (packs, first, seed, val, test) = (*packs, *first_design, *seed, *val, *test);
+            match *crops {
+                Some(crops) => {
+                    synth_crops(out, &crop_set::Order { packs, crops, side: *side, first, seed, val, test }, dir)
+                }
+                None => synth(out, &Order { images: images.unwrap_or(0), packs, first, seed, val, test }, dir),
+            }
         }
         Command::Snapshot { set, message } => versions::snapshot(out, set, message),
         Command::List { set } => versions::list(out, set),
@@ -160,6 +165,28 @@ fn synth(out: &mut Out, order: &Order, dir: &Path) -> Ended {
             "{}: {} pictures ({train} train, {val} val, {test} test; {background} without a pack), {instances} packs",
             dir.display(),
             order.images
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn synth_crops(out: &mut Out, order: &crop_set::Order, dir: &Path) -> Ended {
+    let bar = progress(u64::from(order.packs), "packs");
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let drawn = crop_set::write(order, dir, threads, || bar.inc(1));
+    bar.finish_and_clear();
+    let [train, val, test] = drawn?;
+    if out.json {
+        out.value(&json!({
+            "out": dir, "packs": {"train": train, "val": val, "test": test}, "crops": order.crops, "side": order.side,
+            "first_design": order.first, "seed": order.seed,
+        }))?;
+    } else {
+        out.line(format!(
+            "{}: {} crops of each of {} packs ({train} train, {val} val, {test} test)",
+            dir.display(),
+            order.crops,
+            order.packs
         ))?;
     }
     Ok(Outcome::Done)

@@ -174,7 +174,7 @@ fn models(findings: &mut Findings, config: &Config, runtime: Option<vision::Runt
                     card(findings, subject, path, info.sha256, text);
                     let settle = if wanted { embedder_precision } else { detector_precision };
                     if let Some(runtime) = runtime {
-                        precision(findings, &settle(config, runtime, path, info.sha256), config.precision, path);
+                        precision(findings, &settle(config, runtime, path, &info), config.precision, path);
                     }
                 } else {
                     findings.problem(subject, text, "these weights are for another task; name others in config.yaml");

@@ -1,22 +1,26 @@
 //! The `evaluate` command: the model tells by what it is judged.
 
 mod crops;
+mod embedders;
+mod gate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::arguments::Evaluate as Command;
 use super::dataset::Reader;
-use super::output::Out;
+use super::output::{Out, tell};
 use super::train::usable;
-use super::{CliError, Ended, Outcome};
+use super::{CliError, Ended};
 use crate::config::Config;
 use crate::domain::display_safe;
 use crate::learn::augment::Marked;
 use crate::learn::dataset::{self, Dataset, Item, Outline, Split};
 use crate::learn::embed::judge::Aim;
+use crate::learn::evaluate::gate::{Figure, Verdict, of_detector};
+use crate::learn::evaluate::identification::Terms;
 use crate::learn::evaluate::{Judged, Labelled, judging};
 use crate::learn::metrics::{coco, ultralytics};
 use crate::learn::train::pictures;
@@ -40,8 +44,42 @@ impl Set {
     }
 }
 
+/// What else was asked for.
+struct Asked<'a> {
+    /// Where figures are drawn.
+    dir: Option<&'a Path>,
+    gate: Option<&'a gate::Named>,
+    terms: Terms,
+    /// The model's file, and the name under which its card is to have the figures.
+    record: Option<(&'a Path, &'a str)>,
+}
+
+impl Asked<'_> {
+    /// Holds figures against the gate, and writes them down where that was asked for.
+    fn held(&self, set: &Set, model: &Checkpoint, figures: &[Figure]) -> Result<Option<Verdict>, CliError> {
+        if let Some((path, name)) = self.record {
+            let named: Map<String, Value> =
+                figures.iter().map(|figure| (figure.name.clone(), figure.value.into())).collect();
+            let value = json!({
+                "pictures": set.items().len(), "split": set.split, "figures": named,
+                "at": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            });
+            if !checkpoint::record_figures(path, model.info.sha256, name, value)? {
+                tell(&format!("{}: it has no card to put the figures into; `model import` makes one", path.display()));
+            }
+        }
+        self.gate.map(|gate| gate.judge(figures)).transpose()
+    }
+}
+
 pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
     let config = Config::load(workspace)?;
+    if command.enrolled == 0 || !(0.0..1.0).contains(&command.strangers) || !(0.0..=1.0).contains(&command.most_wrong) {
+        return Err(CliError::Usage(
+            "--enrolled must be 1 or more, --strangers a share from 0 to below 1, --most-wrong one from 0 to 1".into(),
+        ));
+    }
+    let gate = command.gate.as_deref().map(gate::Named::read).transpose()?;
     let data = dataset::read(&command.data)?;
     usable(&data, command.despite_problems)?;
     if !command.imgsz.is_multiple_of(32) {
@@ -57,21 +95,28 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
     }
     let path = command.model.clone().unwrap_or_else(|| config.models.detector.clone());
     let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
-    let model = checkpoint::read(&workspace.join(path))?;
+    let path = workspace.join(path);
+    let model = checkpoint::read(&path)?;
     if let Some(dir) = &command.out {
         let failed =
             |error| CliError::Failed(format!("cannot make {}: {error}; choose another (--out)", dir.display()));
         std::fs::create_dir_all(dir).map_err(failed)?;
     }
-    let dir = command.out.as_deref();
+    let terms = Terms {
+        enrolled: command.enrolled,
+        strangers: command.strangers,
+        thresholds: config.decision,
+        most_wrong: command.most_wrong,
+    };
+    let asked = Asked { dir: command.out.as_deref(), gate: gate.as_ref(), terms, record: command.record.as_deref().map(|name| (path.as_path(), name)) };
     match model.info.task {
-        Task::Detect | Task::Segment => detector(out, &set, &model, runtime, command),
-        Task::Classify => crops::run(out, &set, &model, Aim::Classify, runtime, dir),
-        Task::Embed => crops::run(out, &set, &model, Aim::Embed, runtime, dir),
+        Task::Detect | Task::Segment => detector(out, &set, &model, runtime, command.imgsz, &asked),
+        Task::Classify => crops::run(out, &set, &model, Aim::Classify, runtime, &asked),
+        Task::Embed => crops::run(out, &set, &model, Aim::Embed, runtime, &asked),
     }
 }
 
-fn detector(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime, command: &Command) -> Ended {
+fn detector(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime, imgsz: u32, asked: &Asked) -> Ended {
     let (data, split, items) = (&set.data, set.split, set.items());
     if data.kind == dataset::Kind::Classify {
         return Err(CliError::Usage(format!(
@@ -109,24 +154,26 @@ fn detector(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime, comm
         )));
     }
     let mut judged = Judged::new(detector.network().plan.segments() && data.kind == dataset::Kind::Segment);
-    let looked = judging(command.imgsz);
+    let looked = judging(imgsz);
     for some in items.chunks(TOGETHER) {
         let pictures: Vec<Labelled> = some.iter().map(|item| labelled(&set.reader, item)).collect::<Result<_, _>>()?;
         judged.add(&detector, &pictures, &looked, None)?;
     }
     let figures = judged.figures();
-    if let Some(dir) = &command.out {
+    if let Some(dir) = asked.dir {
         pictures::figures(dir, &figures, &judged, &data.names)?;
     }
     let coco_boxes = coco::score(&judged.boxes);
     let coco_masks = judged.masks.as_deref().map(coco::score);
+    let by_name = of_detector(&figures, [Some(&coco_boxes), coco_masks.as_ref()]);
+    let verdict = asked.held(set, model, &by_name)?;
     if out.json {
         out.value(&json!({
             "pictures": items.len(), "split": split, "classes": data.names,
             "ultralytics": { "boxes": scores(&figures.boxes), "masks": figures.masks.as_ref().map(scores) },
-            "coco": { "boxes": coco_boxes, "masks": coco_masks },
+            "coco": { "boxes": coco_boxes, "masks": coco_masks }, "gate": verdict,
         }))?;
-        return Ok(Outcome::Done);
+        return gate::ended(out, verdict);
     }
     for (what, scores, by_coco) in
         [("boxes", Some(&figures.boxes), Some(&coco_boxes)), ("masks", figures.masks.as_ref(), coco_masks.as_ref())]
@@ -152,7 +199,7 @@ fn detector(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime, comm
             of(by_coco.ap75)
         ))?;
     }
-    Ok(Outcome::Done)
+    gate::ended(out, verdict)
 }
 
 fn scores(scores: &ultralytics::Scores) -> serde_json::Value {

@@ -12,7 +12,7 @@ use super::{CliError, Ended, Outcome, pictures};
 use crate::archive::image_id;
 use crate::config::{Config, Precision};
 use crate::domain::{Detection, Embedding, ImageId, RawPath};
-use crate::engine::{crop_policy, embedder_precision, runtime};
+use crate::engine::{crop_policy, embedder_precision, runtime, shown_policy};
 use crate::intake::clean::{Clean, Limits, clean};
 use crate::vision::precision::{Settled, settle};
 use crate::vision::{self, DetectOptions, checkpoint, draw};
@@ -100,12 +100,13 @@ pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
     let model = checkpoint::read(weights)?;
     let settled = settle(config.precision, runtime, weights, model.info.sha256, arguments.imgsz);
     let detector = vision::Detector::of(&model, settled.runtime).map_err(CliError::failed)?;
-    let policy = crop_policy(&config.crop);
+    let mut policy = shown_policy(&config.crop);
     let mut runs = Runs { detector: settled.into(), embedder: None };
     let embedder = match &arguments.embed {
         Some(weights) => {
             let model = checkpoint::read(weights)?;
-            let settled = embedder_precision(&config, runtime, weights, model.info.sha256);
+            let settled = embedder_precision(&config, runtime, weights, &model.info);
+            policy = crop_policy(&config.crop, &model.info);
             let embedder = vision::Embedder::of(&model, policy, settled.runtime).map_err(CliError::failed)?;
             runs.embedder = Some(settled.into());
             Some(embedder)
@@ -200,11 +201,11 @@ pub(super) fn embed(out: &mut Out, workspace: &Path, arguments: &Embed) -> Ended
     }
     let config = Config::load(workspace)?;
     let listed = pictures::find(&arguments.images)?;
-    let policy = crop_policy(&config.crop);
     let runtime = runtime(&config).map_err(CliError::failed)?;
     let weights = arguments.embed.as_ref().unwrap_or(&config.models.embedder);
     let model = checkpoint::read(weights)?;
-    let settled = embedder_precision(&config, runtime, weights, model.info.sha256);
+    let settled = embedder_precision(&config, runtime, weights, &model.info);
+    let policy = crop_policy(&config.crop, &model.info);
     let embedder = vision::Embedder::of(&model, policy, settled.runtime).map_err(CliError::failed)?;
     let limits = Limits { min_side: 1, min_contrast: 0.0, ..Limits::from(&config.intake) };
     let mut good = listed.unread == 0;

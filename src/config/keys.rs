@@ -13,6 +13,8 @@ pub enum Kind {
     Whole(u64, u64),
     /// A whole number from, to, that a number divides.
     Multiple(u64, u64, u64),
+    /// `auto`, or a whole number from, to, that a number divides.
+    AutoOrMultiple(u64, u64, u64),
     /// One of these words.
     Word(&'static [&'static str]),
     /// `auto`, `cpu` or `cuda:N`.
@@ -33,6 +35,7 @@ impl Kind {
             Self::Number(from, to) => format!("a number from {from} to {to}"),
             Self::Whole(from, to) => format!("a whole number from {from} to {to}"),
             Self::Multiple(from, to, of) => format!("a multiple of {of} from {from} to {to}"),
+            Self::AutoOrMultiple(from, to, of) => format!("auto, or a multiple of {of} from {from} to {to}"),
             Self::Word(words) => words.join(", "),
             Self::Device => "auto, cpu, or cuda:N with N from 0 to 63".into(),
             Self::Names => "a list of user names, for example [ana, li]".into(),
@@ -93,7 +96,12 @@ pub const KEYS: &[Key] = &[
     key("crop.padding", Kind::Number(0.0, 1.0), "0.05", "room around the box, share of its longer side"),
     key("crop.square", Kind::Flag, "true", "keep proportions, filling up to a square"),
     key("crop.mask_background", Kind::Flag, "false", "grey out what lies outside the mask"),
-    key("crop.image_size", Kind::Multiple(14, 1400, 14), "224", "side of the embedder's input, pixels"),
+    key(
+        "crop.image_size",
+        Kind::AutoOrMultiple(14, 1400, 14),
+        "auto",
+        "side of the embedder's input, pixels; auto: the one that its weights were trained with, else 224",
+    ),
     key("intake.max_pixels", Kind::Whole(1, 1_000_000_000), "100000000", "most pixels, width x height"),
     key("intake.max_file_mb", Kind::Whole(1, 4096), "64", "most megabytes a file"),
     key("intake.max_decode_mb", Kind::Whole(1, 65536), "512", "most memory for decoding one picture"),

@@ -137,9 +137,8 @@ fn check(path: &str, kind: Kind, value: &Value) -> Result<(), Vec<String>> {
         Kind::Flag => value.is_boolean(),
         Kind::Number(from, to) => value.as_f64().is_some_and(|number| number >= from && number <= to),
         Kind::Whole(from, to) => value.as_u64().is_some_and(|number| number >= from && number <= to),
-        Kind::Multiple(from, to, of) => {
-            value.as_u64().is_some_and(|number| number >= from && number <= to && number % of == 0)
-        }
+        Kind::Multiple(from, to, of) => is_multiple(value, from, to, of),
+        Kind::AutoOrMultiple(from, to, of) => value.as_str() == Some("auto") || is_multiple(value, from, to, of),
         Kind::Word(words) => value.as_str().is_some_and(|text| words.contains(&text)),
         Kind::Device => value.as_str().is_some_and(|text| device(text).is_some()),
         Kind::Names => {
@@ -148,6 +147,10 @@ fn check(path: &str, kind: Kind, value: &Value) -> Result<(), Vec<String>> {
         Kind::Watches => return check_watches(path, value),
     };
     if fits { Ok(()) } else { Err(vec![format!("`{path}` is {}; allowed: {}", shown(value), kind.allowed())]) }
+}
+
+fn is_multiple(value: &Value, from: u64, to: u64, of: u64) -> bool {
+    value.as_u64().is_some_and(|number| number >= from && number <= to && number % of == 0)
 }
 
 fn check_watches(path: &str, value: &Value) -> Result<(), Vec<String>> {
@@ -210,6 +213,11 @@ impl Values<'_> {
 
     fn whole(&self, path: &str) -> u64 {
         self.value(path).as_u64().unwrap_or_default()
+    }
+
+    /// A whole number; none for `auto`.
+    fn whole_or_auto(&self, path: &str) -> Option<u32> {
+        self.value(path).as_u64().map(|number| number as u32)
     }
 
     fn flag(&self, path: &str) -> bool {
@@ -305,7 +313,7 @@ impl Values<'_> {
                 padding: self.number("crop.padding"),
                 square: self.flag("crop.square"),
                 mask_background: self.flag("crop.mask_background"),
-                image_size: self.whole("crop.image_size") as u32,
+                image_size: self.whole_or_auto("crop.image_size"),
             },
             intake: Intake {
                 max_pixels: self.whole("intake.max_pixels"),

@@ -6,6 +6,7 @@ use image::RgbImage;
 
 use crate::config::{self, Config, Objects};
 use crate::domain::{BoundingBox, Detection, Embedding, Fingerprint, ImageId, Rotation};
+use crate::vision::checkpoint::ModelInfo;
 use crate::vision::precision::{Settled, settle};
 use crate::vision::{self, CropPolicy, Detect, DetectOptions, Embed, VisionError, checkpoint};
 
@@ -39,14 +40,14 @@ pub fn runtime(config: &Config) -> Result<vision::Runtime, VisionError> {
 
 /// The precision a detector's file runs in under this config, and why.
 #[must_use]
-pub fn detector_precision(config: &Config, runtime: vision::Runtime, path: &Path, weights: ImageId) -> Settled {
-    settle(config.precision, runtime, path, weights, config.detect.image_size)
+pub fn detector_precision(config: &Config, runtime: vision::Runtime, path: &Path, model: &ModelInfo) -> Settled {
+    settle(config.precision, runtime, path, model.sha256, config.detect.image_size)
 }
 
 /// The precision an embedder's file runs in under this config, and why.
 #[must_use]
-pub fn embedder_precision(config: &Config, runtime: vision::Runtime, path: &Path, weights: ImageId) -> Settled {
-    settle(config.precision, runtime, path, weights, config.crop.image_size)
+pub fn embedder_precision(config: &Config, runtime: vision::Runtime, path: &Path, model: &ModelInfo) -> Settled {
+    settle(config.precision, runtime, path, model.sha256, crop_policy(&config.crop, model).input_size)
 }
 
 /// Loads the weights that the config names.
@@ -55,14 +56,13 @@ pub fn embedder_precision(config: &Config, runtime: vision::Runtime, path: &Path
 /// One sentence: which file, what is wrong, what to do.
 pub fn load_models(config: &Config) -> Result<Models, String> {
     let runtime = runtime(config).map_err(|e| e.to_string())?;
-    let policy = crop_policy(&config.crop);
     let mut detector = None;
     let mut details = ["not used: detect.objects is whole".to_owned(), String::new()];
     if config.detect.objects != Objects::Whole {
         let path = present(&config.models.detector, "models.detector")?;
         let said = |error: VisionError| format!("models.detector: {}: {error}", path.display());
         let read = checkpoint::read(path).map_err(|error| error.to_string())?;
-        let settled = detector_precision(config, runtime, path, read.info.sha256);
+        let settled = detector_precision(config, runtime, path, &read.info);
         let loaded = vision::Detector::of(&read, settled.runtime).map_err(said)?;
         details[0] = format!("{}, {}", read.info.architecture, settled.describe());
         detector = Some((loaded, read.info.sha256, is_untrained(path), settled.runtime.precision()));
@@ -70,7 +70,8 @@ pub fn load_models(config: &Config) -> Result<Models, String> {
     let path = present(&config.models.embedder, "models.embedder")?;
     let said = |error: VisionError| format!("models.embedder: {}: {error}", path.display());
     let read = checkpoint::read(path).map_err(|error| error.to_string())?;
-    let settled = embedder_precision(config, runtime, path, read.info.sha256);
+    let settled = embedder_precision(config, runtime, path, &read.info);
+    let policy = crop_policy(&config.crop, &read.info);
     let embedder = vision::Embedder::of(&read, policy, settled.runtime).map_err(said)?;
     details[1] = format!("{}, {}", read.info.architecture, settled.describe());
     let (place, precision) = (runtime.place(), settled.runtime.precision());
@@ -101,14 +102,21 @@ fn present<'a>(path: &'a Path, key: &str) -> Result<&'a Path, String> {
     ))
 }
 
-/// The crop settings in the vision room's terms.
+/// The crop settings for an embedder, in the vision room's terms.
 #[must_use]
-pub fn crop_policy(crop: &config::Crop) -> CropPolicy {
+pub fn crop_policy(crop: &config::Crop, embedder: &ModelInfo) -> CropPolicy {
+    let sided = config::Crop { image_size: crop.image_size.or(embedder.input_size), ..*crop };
+    shown_policy(&sided)
+}
+
+/// The crop settings where no embedder is at hand: to show what one sees.
+#[must_use]
+pub fn shown_policy(crop: &config::Crop) -> CropPolicy {
     CropPolicy {
         padding: crop.padding,
         square: crop.square,
         mask_background: crop.mask_background,
-        input_size: crop.image_size,
+        input_size: crop.image_size.unwrap_or(CropPolicy::default().input_size),
     }
 }
 
@@ -154,9 +162,9 @@ impl Models {
     /// # Errors
     /// When the embedder fails.
     pub fn probes(&self, config: &Config, crops: &[(&RgbImage, &Detection)]) -> Result<Vec<Embedding>, VisionError> {
-        let policy = crop_policy(&config.crop);
+        let policy = self.embedder.policy();
         let crops: Vec<RgbImage> =
-            crops.iter().map(|(image, detection)| vision::crop(image, detection, &policy)).collect();
+            crops.iter().map(|(image, detection)| vision::crop(image, detection, policy)).collect();
         self.embed(config, &crops)
     }
 
@@ -170,8 +178,8 @@ impl Models {
         image: &RgbImage,
         objects: &[Detection],
     ) -> Result<Vec<Vec<(Rotation, Embedding)>>, VisionError> {
-        let policy = crop_policy(&config.crop);
-        let turned = objects.iter().flat_map(|object| vision::rotations(&vision::crop(image, object, &policy)));
+        let policy = self.embedder.policy();
+        let turned = objects.iter().flat_map(|object| vision::rotations(&vision::crop(image, object, policy)));
         let vectors = self.embed(config, &turned.collect::<Vec<_>>())?;
         let of_one = |vectors: &[Embedding]| Rotation::ALL.into_iter().zip(vectors.iter().cloned()).collect();
         Ok(vectors.chunks(Rotation::ALL.len()).map(of_one).collect())
@@ -190,7 +198,7 @@ impl Models {
     /// # Errors
     /// When the embedder fails.
     pub fn dimension(&self, config: &Config) -> Result<usize, VisionError> {
-        let side = config.crop.image_size;
+        let side = self.embedder.policy().input_size;
         let vectors = self.embed(config, &[RgbImage::new(side, side)])?;
         Ok(vectors.first().map_or(0, |vector| vector.as_slice().len()))
     }

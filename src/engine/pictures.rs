@@ -8,7 +8,7 @@ use image::{DynamicImage, ImageFormat, RgbImage};
 
 use super::EngineError;
 use super::core::Engine;
-use super::models::crop_policy;
+use super::models::shown_policy;
 use super::outcome::quarantined_data;
 use crate::domain::{Detection, Fact, ImageId, SightingId};
 use crate::files;
@@ -89,7 +89,7 @@ impl Engine {
     /// When there is no such sighting, or it was imported.
     pub fn crop(&self, sighting: SightingId, size: (Option<u32>, Option<u32>)) -> Result<Vec<u8>, EngineError> {
         let (picture, object) = self.seen_as(sighting)?;
-        png(&within(vision::crop(&picture, &object, &crop_policy(&self.config.crop)), size))
+        png(&within(vision::crop(&picture, &object, &shown_policy(&self.config.crop)), size))
     }
 }
 

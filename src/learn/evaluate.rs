@@ -1,6 +1,9 @@
-//! Judging a detector by pictures with labels; and, in a room of its own, a classifier.
+//! Judging a detector by pictures with labels; and, in rooms of their own, a classifier and an embedder, and holding
+//! figures against a gate.
 
 pub mod classes;
+pub mod gate;
+pub mod identification;
 
 use image::RgbImage;
 use serde::Serialize;

@@ -4,13 +4,14 @@
 //!
 //! In the order in which a photograph is made: a [`design`] is chosen and its `face` (or `blister`) drawn on a `canvas`;
 //! `solid` makes a body of it; a `scene` places bodies and `clutter` on a `table` below a `camera`; `paint` draws what is
-//! seen, `lens` makes a photograph of it, `trace` finds the outlines; `set` writes many; `crop` makes what an embedder learns from, one at a time.
+//! seen, `lens` makes a photograph of it, `trace` finds the outlines; `set` writes many; `crop` makes what an embedder learns from, one at a time, `crop_set` many.
 
 mod blister;
 mod camera;
 mod canvas;
 mod clutter;
 pub mod crop;
+pub mod crop_set;
 pub mod design;
 mod face;
 mod lens;

@@ -86,6 +86,22 @@ pub(in crate::cli) struct Evaluate {
     /// Judges although labels were left out while reading.
     #[arg(long)]
     pub(in crate::cli) despite_problems: bool,
+    /// Puts the figures into the card beside the model, under this name, for example `held out`.
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) record: Option<String>,
+    /// A file that says which figures are asked for; exit 3 where they are not reached, or cannot be told for too little
+    /// evidence.
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) gate: Option<PathBuf>,
+    /// Embedders: pictures of each label that are enrolled, in four rotations; the others are asked about.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(in crate::cli) enrolled: usize,
+    /// Embedders: share of the labels (the last by name) that are not enrolled and must get no answer.
+    #[arg(long, value_name = "S", default_value_t = 0.2)]
+    pub(in crate::cli) strangers: f64,
+    /// Embedders: the share of wrong answers that thresholds are suggested for.
+    #[arg(long, value_name = "S", default_value_t = 0.005)]
+    pub(in crate::cli) most_wrong: f64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,9 +129,15 @@ pub(in crate::cli) enum Dataset {
         /// The folder to make.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// Pictures.
-        #[arg(long, value_name = "N")]
-        images: u32,
+        /// Photographs, with outlines: what a detector learns from.
+        #[arg(long, value_name = "N", required_unless_present = "crops")]
+        images: Option<u32>,
+        /// Crops of each pack instead, a folder a pack: what an embedder learns from.
+        #[arg(long, value_name = "N", conflicts_with = "images")]
+        crops: Option<u32>,
+        /// A crop's side in pixels, a multiple of 14.
+        #[arg(long, value_name = "PIXELS", default_value_t = 224, requires = "crops")]
+        side: u32,
         /// Designs; each odd one is the look-alike of the even one before, in another strength.
         #[arg(long, value_name = "K")]
         packs: u32,
@@ -125,10 +147,10 @@ pub(in crate::cli) enum Dataset {
         /// The number of the first design, so that a set can have designs that another of the seed has not.
         #[arg(long, value_name = "F", default_value_t = 0)]
         first_design: u32,
-        /// Share of pictures to choose by.
+        /// Share of pictures to choose by; with --crops, of packs: they are not learnt from.
         #[arg(long, default_value_t = 0.0)]
         val: f64,
-        /// Share of pictures to judge by.
+        /// Share of pictures to judge by; with --crops, of packs.
         #[arg(long, default_value_t = 0.0)]
         test: f64,
     },

@@ -4,19 +4,22 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::Set;
+use super::gate::ended;
+use super::{Asked, Set, embedders};
 use crate::cli::output::Out;
-use crate::cli::{CliError, Ended, Outcome};
+use crate::cli::{CliError, Ended};
 use crate::learn::dataset::Kind;
-use crate::learn::embed::crops::{Crops, Source};
-use crate::learn::embed::judge::{Aim, Figures, NEIGHBOURS, judge, recall};
+use crate::learn::embed::crops::Crops;
+use crate::learn::embed::judge::{Aim, Figures, judge};
 use crate::learn::embed::results::draw;
 use crate::learn::evaluate::classes::Report;
+use crate::learn::evaluate::gate::{Verdict, of_classifier, of_embedder};
+use crate::learn::evaluate::identification::identify;
 use crate::learn::metrics::classification::Quality;
-use crate::learn::metrics::retrieval::{Labelled, Ranking, confusable};
-use crate::vision::Runtime;
+use crate::learn::metrics::retrieval::{Labelled, confusable};
 use crate::vision::checkpoint::Checkpoint;
 use crate::vision::dino::trained_with;
+use crate::vision::{Embedder, Runtime};
 
 /// Pairs of labels that are named as hard to tell apart.
 const PAIRS: usize = 10;
@@ -41,7 +44,7 @@ pub(super) fn run(
     checkpoint: &Checkpoint,
     aim: Aim,
     runtime: Runtime,
-    dir: Option<&Path>,
+    asked: &Asked,
 ) -> Ended {
     if set.data.kind != Kind::Classify {
         return Err(CliError::Usage(format!(
@@ -61,25 +64,37 @@ pub(super) fn run(
     });
     let read = |path: &Path| set.reader.read(path).map(|(_, clean)| clean.image);
     let policy = trained_with(&checkpoint.weights);
-    let source = Source::Files { items: items.collect(), read: &read };
-    let crops = Crops::new(source, names.len(), policy, 0);
+    let crops = Crops::new(items.collect(), &read, names.len(), policy, 0);
     let judged = judge(&checkpoint.weights, aim, &crops, policy, runtime, &mut |_| {})?;
-    if let Some(dir) = dir {
+    if let Some(dir) = asked.dir {
         draw(dir, &judged, &crops, &names)?;
     }
     match &judged.figures {
-        Figures::Classify(report) => classes(out, set, report),
+        Figures::Classify(report) => {
+            let verdict = asked.held(set, checkpoint, &of_classifier(report))?;
+            classes(out, set, report, verdict.as_ref())?;
+            ended(out, verdict)
+        }
         Figures::Embed(ranking) => {
+            let embedder = Embedder::new(&checkpoint.weights, policy, runtime).map_err(CliError::failed)?;
+            let found = identify(&embedder, &crops, &judged.vectors, asked.terms)?;
+            if let (Some(dir), Some(report)) = (asked.dir, &found) {
+                embedders::draw(dir, report)?;
+            }
+            let verdict = asked.held(set, checkpoint, &of_embedder(ranking, found.as_ref()))?;
             let all = Labelled { vectors: &judged.vectors, labels: crops.labels() };
-            neighbours(out, set, ranking, &confusable(all, PAIRS))
+            let report = embedders::Report { ranking, pairs: &confusable(all, PAIRS), found: found.as_ref() };
+            embedders::show(out, set, &report, verdict.as_ref())?;
+            ended(out, verdict)
         }
     }
 }
 
-fn classes(out: &mut Out, set: &Set, report: &Report) -> Ended {
+fn classes(out: &mut Out, set: &Set, report: &Report, verdict: Option<&Verdict>) -> Result<(), CliError> {
     if out.json {
-        out.value(&json!({ "split": set.split, "classes": set.data.names, "classification": report }))?;
-        return Ok(Outcome::Done);
+        return out.value(&json!({
+            "split": set.split, "classes": set.data.names, "classification": report, "gate": verdict,
+        }));
     }
     out.line(format!("classes, {} pictures of `{}`", report.pictures, set.split.name()))?;
     out.line("  class                         pictures       P       R      F1 ROC-AUC  PR-AUC")?;
@@ -106,33 +121,5 @@ fn classes(out: &mut Out, set: &Set, report: &Report) -> Ended {
         let parts: Vec<String> = answered.map(|(count, as_class)| format!("{} {count}", as_class.name)).collect();
         out.line(format!("  {:<28} {}", class.name, parts.join(", ")))?;
     }
-    Ok(Outcome::Done)
-}
-
-fn neighbours(
-    out: &mut Out,
-    set: &Set,
-    ranking: &Ranking,
-    pairs: &[crate::learn::metrics::retrieval::Confusable],
-) -> Ended {
-    let name = |label: u32| set.data.names.get(label as usize).map_or("", String::as_str);
-    if out.json {
-        let pairs: Vec<_> = pairs
-            .iter()
-            .map(|pair| json!({ "labels": pair.labels.map(name), "similarity": pair.similarity }))
-            .collect();
-        out.value(&json!({
-            "split": set.split, "labels": set.data.names, "retrieval": ranking, "confusable": pairs,
-        }))?;
-        return Ok(Outcome::Done);
-    }
-    out.line(format!("neighbours, {} probes of `{}`, each against all others", ranking.probes, set.split.name()))?;
-    let recalls = NEIGHBOURS.map(|at| format!("recall@{at} {:.4}", recall(ranking, at)));
-    out.line(format!("  {} mAP {:.4}", recalls.join(" "), ranking.mean_average_precision))?;
-    out.line("  labels that are hardest to tell apart, by their nearest vectors' similarity")?;
-    for pair in pairs {
-        let [a, b] = pair.labels.map(name);
-        out.line(format!("  {:.4} {a} / {b}", pair.similarity))?;
-    }
-    Ok(Outcome::Done)
+    Ok(())
 }

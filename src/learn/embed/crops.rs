@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use image::RgbImage;
-use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 
 use super::judge::Aim;
@@ -16,32 +15,11 @@ use crate::learn::train::loader::{Read, dice};
 use crate::vision::CropPolicy;
 use crate::vision::dino::fit;
 
-/// Draws a crop of a label; another number is another picture of it. Says why not.
-pub type Draw<'a> = dyn Fn(u32, u64) -> Result<RgbImage, String> + Sync + 'a;
-
-/// Where labelled crops come from.
-pub enum Source<'a> {
-    /// Files, read once as far as memory allows.
-    Files {
-        /// Each with its label.
-        items: Vec<(PathBuf, u32)>,
-        /// Reads one.
-        read: &'a Read<'a>,
-    },
-    /// Pictures drawn when they are wanted: no two are the same, and an epoch is as long as one likes.
-    Drawn {
-        /// How many labels there are.
-        labels: u32,
-        /// Crops of each label in an epoch.
-        each: usize,
-        /// Draws one.
-        draw: &'a Draw<'a>,
-    },
-}
-
 /// Crops at the network's size.
 pub struct Crops<'a> {
-    source: Source<'a>,
+    /// Files, each with its label; read once as far as memory allows.
+    items: Vec<(PathBuf, u32)>,
+    read: &'a Read<'a>,
     policy: CropPolicy,
     /// The places of each label's crops.
     by_label: Vec<Vec<usize>>,
@@ -71,6 +49,8 @@ pub enum Pick {
         labels: usize,
         /// Crops of each.
         each: usize,
+        /// Labels that come together: runs of so many that follow each other by number. 1 for any.
+        together: usize,
     },
     /// So many crops, each once an epoch.
     Shuffled(usize),
@@ -89,17 +69,11 @@ pub struct Order {
     pub changes: Changes,
 }
 
-/// Sets the numbers of drawn crops apart from the order they are drawn in.
-const DRAWN: u64 = 0x6472_6177_6e00_0000;
-
 impl<'a> Crops<'a> {
-    /// Crops from a source, `classes` labels in all; up to `room` bytes of files stay in memory.
+    /// Crops in files, each with its label, `classes` labels in all; up to `room` bytes of them stay in memory.
     #[must_use]
-    pub fn new(source: Source<'a>, classes: usize, policy: CropPolicy, room: u64) -> Self {
-        let labels: Vec<u32> = match &source {
-            Source::Files { items, .. } => items.iter().map(|(_, label)| *label).collect(),
-            Source::Drawn { labels, each, .. } => (0..*labels).flat_map(|label| vec![label; *each]).collect(),
-        };
+    pub fn new(items: Vec<(PathBuf, u32)>, read: &'a Read<'a>, classes: usize, policy: CropPolicy, room: u64) -> Self {
+        let labels: Vec<u32> = items.iter().map(|(_, label)| *label).collect();
         let mut by_label = vec![Vec::new(); classes];
         for (place, label) in labels.iter().enumerate() {
             if let Some(of) = by_label.get_mut(*label as usize) {
@@ -107,7 +81,7 @@ impl<'a> Crops<'a> {
             }
         }
         let kept = labels.iter().map(|_| OnceLock::new()).collect();
-        Self { source, policy, by_label, labels, kept, room: AtomicU64::new(room) }
+        Self { items, read, policy, by_label, labels, kept, room: AtomicU64::new(room) }
     }
 
     /// How many crops an epoch has.
@@ -144,7 +118,7 @@ impl<'a> Crops<'a> {
     #[must_use]
     pub fn size(&self, pick: Pick) -> usize {
         match pick {
-            Pick::Balanced { labels, each } => self.balanced(labels) * each,
+            Pick::Balanced { labels, each, .. } => self.balanced(labels) * each,
             Pick::Shuffled(crops) => crops,
         }
     }
@@ -154,29 +128,19 @@ impl<'a> Crops<'a> {
         labels.min(self.by_label.iter().filter(|of| !of.is_empty()).count()).max(1)
     }
 
-    /// A crop as it is; `number` says which picture of its label, where it is drawn.
+    /// A crop as it is.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn crop(&self, place: usize, number: u64) -> Result<Arc<RgbImage>, TrainError> {
-        let (path, picture) = match &self.source {
-            Source::Files { items, read } => {
-                if let Some(kept) = self.kept[place].get() {
-                    return Ok(kept.clone());
-                }
-                (items[place].0.clone(), read(&items[place].0))
-            }
-            Source::Drawn { draw, .. } => {
-                let label = self.labels[place];
-                (PathBuf::from(format!("a drawn picture of label {label}")), draw(label, number))
-            }
-        };
-        let picture = picture.map_err(|why| TrainError::Picture { path, why })?;
+    pub fn crop(&self, place: usize) -> Result<Arc<RgbImage>, TrainError> {
+        if let Some(kept) = self.kept[place].get() {
+            return Ok(kept.clone());
+        }
+        let path = &self.items[place].0;
+        let picture = (self.read)(path).map_err(|why| TrainError::Picture { path: path.clone(), why })?;
         let fitted = Arc::new(fit(&picture, &self.policy));
         let take = |room: u64| room.checked_sub(fitted.as_raw().len() as u64);
-        if matches!(self.source, Source::Files { .. })
-            && self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-        {
+        if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
             return Ok(self.kept[place].get_or_init(|| fitted).clone());
         }
         Ok(fitted)
@@ -190,14 +154,14 @@ impl<'a> Crops<'a> {
                 all.shuffle(&mut dice(order.seed, order.epoch, u64::MAX));
                 all.into_iter().skip(number * crops).take(crops).collect()
             }
-            Pick::Balanced { labels, each } => {
+            Pick::Balanced { labels, each, together } => {
                 let labels = self.balanced(labels);
                 let there: Vec<usize> = (0..self.by_label.len()).filter(|l| !self.by_label[*l].is_empty()).collect();
                 // Rounds through all labels, each in an order of its own, so that every one has its turn.
                 let round = |round: usize| {
-                    let mut order_of = there.clone();
-                    order_of.shuffle(&mut dice(order.seed, order.epoch, u64::MAX - 1 - round as u64));
-                    order_of
+                    let mut runs: Vec<&[usize]> = there.chunks(together.max(1)).collect();
+                    runs.shuffle(&mut dice(order.seed, order.epoch, u64::MAX - 1 - round as u64));
+                    runs.concat()
                 };
                 let mut chosen: Vec<usize> = Vec::with_capacity(labels);
                 let mut turn = number * labels;
@@ -231,8 +195,7 @@ impl<'a> Crops<'a> {
         let mut batch = Batch { pixels: Vec::new(), side, labels: Vec::with_capacity(places.len()) };
         for (at, place) in places.into_iter().enumerate() {
             let at = (number * self.size(order.pick) + at) as u64;
-            let drawn = dice(order.seed, order.epoch, DRAWN + at).random();
-            let crop = self.crop(place, drawn)?;
+            let crop = self.crop(place)?;
             let changed = change(&crop, &order.changes, &mut dice(order.seed, order.epoch, at));
             batch.pixels.extend_from_slice(changed.as_raw());
             batch.labels.push(self.labels[place]);
@@ -281,7 +244,7 @@ pub fn of_set<'a>(
         }
     }
     let share = room / (train.len() + val.len()) as u64 * val.len() as u64;
-    let crops = |items, room| Crops::new(Source::Files { items, read }, data.names.len(), policy, room);
+    let crops = |items, room| Crops::new(items, read, data.names.len(), policy, room);
     let (train, val) = (crops(train, room - share), crops(val, share));
     let counts = train.counts();
     if counts.iter().filter(|count| **count > 0).count() < 2 {
@@ -319,15 +282,16 @@ mod tests {
 
     use super::*;
 
-    fn drawn(label: u32, number: u64) -> Result<RgbImage, String> {
-        Ok(RgbImage::from_pixel(28, 28, Rgb([label as u8 * 20, number as u8, 0])))
-    }
-
     #[test]
     fn a_balanced_batch_has_so_many_of_each_and_every_label_has_its_turn() {
         let policy = CropPolicy { input_size: 28, ..CropPolicy::default() };
-        let crops = Crops::new(Source::Drawn { labels: 7, each: 6, draw: &drawn }, 7, policy, 0);
-        let pick = Pick::Balanced { labels: 3, each: 4 };
+        let items = (0..42).map(|n| (PathBuf::from(n.to_string()), n / 6)).collect();
+        let read = |path: &Path| {
+            let value: u8 = path.to_string_lossy().parse().map_err(|_| "no number".to_owned())?;
+            Ok(RgbImage::from_pixel(28, 28, Rgb([value, 0, 0])))
+        };
+        let crops = Crops::new(items, &read, 7, policy, 0);
+        let pick = Pick::Balanced { labels: 3, each: 4, together: 1 };
         let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none() };
         assert_eq!((crops.len(), crops.batches(pick)), (42, 4));
         let mut met = BTreeSet::new();
@@ -342,8 +306,20 @@ mod tests {
             assert_eq!((batch.labels, batch.pixels), (again.labels, again.pixels));
         }
         assert_eq!(met.len(), 7, "12 turns are enough for 7 labels");
-        let few = Pick::Balanced { labels: 100, each: 2 };
+        let few = Pick::Balanced { labels: 100, each: 2, together: 1 };
         assert_eq!(crops.batch(&Order { pick: few, ..order }, 0).unwrap().labels.len(), 14);
+    }
+
+    #[test]
+    fn labels_that_follow_each_other_come_together_where_asked_for() {
+        let policy = CropPolicy { input_size: 14, ..CropPolicy::default() };
+        let items = (0..18).map(|n| (PathBuf::from(n.to_string()), n / 3)).collect();
+        let read = |_: &Path| Ok(RgbImage::new(14, 14));
+        let crops = Crops::new(items, &read, 6, policy, 0);
+        let pick = Pick::Balanced { labels: 2, each: 1, together: 2 };
+        let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none() };
+        let pairs: BTreeSet<Vec<u32>> = (0..3).map(|number| crops.batch(&order, number).unwrap().labels).collect();
+        assert_eq!(pairs, BTreeSet::from([vec![0, 1], vec![2, 3], vec![4, 5]]));
     }
 
     #[test]
@@ -354,7 +330,7 @@ mod tests {
             Ok(RgbImage::from_pixel(14, 14, Rgb([value, 0, 0])))
         };
         let policy = CropPolicy { input_size: 14, ..CropPolicy::default() };
-        let crops = Crops::new(Source::Files { items, read: &read }, 3, policy, 1 << 20);
+        let crops = Crops::new(items, &read, 3, policy, 1 << 20);
         let order = Order { seed: 1, epoch: 0, pick: Pick::Shuffled(4), changes: Changes::none() };
         let mut seen: Vec<u8> = Vec::new();
         for number in 0..crops.batches(order.pick) {

@@ -65,6 +65,9 @@ pub struct Options {
     pub labels: usize,
     /// Embedders: crops of each label in a batch, 2 to 256.
     pub per_label: usize,
+    /// Embedders: labels whose names follow each other and that are shown together, 1 to 1024: where look-alikes stand
+    /// beside each other, 2 puts each beside the one that it has to be told from.
+    pub together: usize,
     /// Classifiers: crops a batch, 1 to 1024.
     pub batch: usize,
     /// The input's side in pixels, a multiple of 14 from 14 to 1540.
@@ -118,6 +121,7 @@ impl Default for Options {
             epochs: 50,
             labels: 16,
             per_label: 4,
+            together: 1,
             batch: 64,
             imgsz: 224,
             seed: 0,
@@ -164,6 +168,7 @@ impl Options {
             ("epochs", self.epochs, 1, 100_000),
             ("labels", self.labels as u64, 2, 1024),
             ("per_label", self.per_label as u64, 2, 256),
+            ("together", self.together as u64, 1, 1024),
             ("batch", self.batch as u64, 1, 1024),
             ("workers", self.workers as u64, 1, 256),
             ("last_blocks", self.last_blocks as u64, 0, 1000),

@@ -82,7 +82,7 @@ pub fn neighbours(vectors: &[Vec<f32>], crops: &Crops) -> Result<RgbImage, Train
         let mut near: Vec<usize> = (0..vectors.len()).filter(|other| *other != probe).collect();
         near.sort_by(|a, b| alike(*b).total_cmp(&alike(*a)).then(a.cmp(b)));
         for place in std::iter::once(probe).chain(near.into_iter().take(3)) {
-            let picture = crops.crop(place, place as u64)?;
+            let picture = crops.crop(place)?;
             let right = crops.labels()[place] == crops.labels()[probe];
             let colour = if place == probe {
                 [40, 90, 220]

@@ -130,7 +130,9 @@ impl<'a> Run<'a> {
         let first = if options.last_blocks == 0 { 0 } else { network.plan.depth.saturating_sub(options.last_blocks) };
         network.learn_from(first)?;
         let pick = match request.aim {
-            Aim::Embed => Pick::Balanced { labels: options.labels, each: options.per_label },
+            Aim::Embed => {
+                Pick::Balanced { labels: options.labels, each: options.per_label, together: options.together }
+            }
             Aim::Classify => Pick::Shuffled(options.batch),
         };
         let count = request.train.batches(pick) as u64;

@@ -117,6 +117,12 @@ pub fn lower_bound(right: u64, all: u64) -> f64 {
     Beta::new(right as f64, (all - right + 1) as f64).map_or(0.0, |beta| beta.inverse_cdf(0.05))
 }
 
+/// The one-sided 95% upper bound of a share; see [`lower_bound`].
+#[must_use]
+pub fn upper_bound(of: u64, all: u64) -> f64 {
+    if all < of { 1.0 } else { 1.0 - lower_bound(all - of, all) }
+}
+
 /// Labels that are hard to tell apart.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Confusable {

@@ -153,34 +153,14 @@ pub fn write(order: &Order, dir: &Path, threads: usize, drawn: impl Fn() + Sync)
             fs::create_dir_all(&path).map_err(DatasetError::io("make", &path))?;
         }
     }
-    let (next, stop) = (AtomicU32::new(0), AtomicBool::new(false));
-    let done: Mutex<Vec<(u32, Vec<Line>)>> = Mutex::new(Vec::with_capacity(order.images as usize));
-    let failed: Mutex<Option<DatasetError>> = Mutex::new(None);
-    let work = || {
-        while !stop.load(Ordering::Relaxed) {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= order.images {
-                return;
-            }
-            match one(order, number, making.path()) {
-                Ok(lines) => done.lock().unwrap_or_else(PoisonError::into_inner).push((number, lines)),
-                Err(error) => {
-                    stop.store(true, Ordering::Relaxed);
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                }
-            }
-            drawn();
-        }
-    };
-    std::thread::scope(|scope| (0..threads.max(1)).for_each(|_| drop(scope.spawn(work))));
-    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(error);
-    }
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(number, _)| *number);
+    let done = each(order.images, threads, |number| {
+        let lines = one(order, number, making.path());
+        drawn();
+        lines
+    })?;
     let (mut summary, mut text) = (Summary::default(), String::new());
-    for (number, lines) in &done {
-        summary.pictures[order.split(*number) as usize] += 1;
+    for (number, lines) in (0..).zip(&done) {
+        summary.pictures[order.split(number) as usize] += 1;
         summary.background += u32::from(lines.is_empty());
         summary.instances += lines.len() as u32;
         for line in lines {
@@ -199,6 +179,40 @@ pub fn write(order: &Order, dir: &Path, threads: usize, drawn: impl Fn() + Sync)
     put("data.yaml", layout::description(splits, &[CLASS.to_owned()]))?;
     making.finish(dir)?;
     Ok(summary)
+}
+
+/// Does something for each number below `count` on so many threads, and gives what came of it in their order; the first
+/// that fails stops the rest.
+pub(super) fn each<T: Send>(
+    count: u32,
+    threads: usize,
+    one: impl Fn(u32) -> Result<T, DatasetError> + Sync,
+) -> Result<Vec<T>, DatasetError> {
+    let (next, stop) = (AtomicU32::new(0), AtomicBool::new(false));
+    let done: Mutex<Vec<(u32, T)>> = Mutex::new(Vec::with_capacity(count as usize));
+    let failed: Mutex<Option<DatasetError>> = Mutex::new(None);
+    let work = || {
+        while !stop.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return;
+            }
+            match one(number) {
+                Ok(value) => done.lock().unwrap_or_else(PoisonError::into_inner).push((number, value)),
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..threads.max(1)).for_each(|_| drop(scope.spawn(work))));
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(number, _)| *number);
+    Ok(done.into_iter().map(|(_, value)| value).collect())
 }
 
 /// Draws and writes one picture with its labels.

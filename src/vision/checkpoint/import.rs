@@ -199,6 +199,28 @@ pub fn card(path: &Path) -> Option<Card> {
 /// # Errors
 /// When the card is damaged or about other weights, or cannot be written.
 pub fn record(path: &Path, found: &Comparison) -> Result<bool, CheckpointError> {
+    let kind = |one: &Comparison| (one.weights, one.candidate, one.machine.clone(), one.input_size);
+    amend(path, found.weights, |card| {
+        card.precision.retain(|one| kind(one) != kind(found));
+        card.precision.push(found.clone());
+    })
+}
+
+/// Puts what was found by judging a model into the card beside its file, under a name of its own. False where there is
+/// no card to put it into.
+///
+/// # Errors
+/// As [`record`].
+pub fn record_figures(path: &Path, weights: ImageId, name: &str, figures: Value) -> Result<bool, CheckpointError> {
+    amend(path, weights, |card| {
+        if !card.metrics.is_object() {
+            card.metrics = Value::Object(serde_json::Map::new());
+        }
+        card.metrics[name] = figures;
+    })
+}
+
+fn amend(path: &Path, weights: ImageId, change: impl FnOnce(&mut Card)) -> Result<bool, CheckpointError> {
     let card_path = beside(path);
     if !card_path.exists() {
         return Ok(false);
@@ -206,12 +228,10 @@ pub fn record(path: &Path, found: &Comparison) -> Result<bool, CheckpointError> 
     let failed = |text: String| CheckpointError::Write { path: card_path.clone(), source: std::io::Error::other(text) };
     let mut card: Card =
         serde_json::from_slice(&slurp(&card_path)?).map_err(|error| failed(format!("it is not valid: {error}")))?;
-    if card.sha256 != found.weights {
+    if card.sha256 != weights {
         return Err(failed(format!("it is about other weights ({}); import the model again", card.sha256.short())));
     }
-    let kind = |one: &Comparison| (one.weights, one.candidate, one.machine.clone(), one.input_size);
-    card.precision.retain(|one| kind(one) != kind(found));
-    card.precision.push(found.clone());
+    change(&mut card);
     replace(&card_path, &serde_json::to_vec_pretty(&card).map_err(|error| failed(error.to_string()))?)?;
     Ok(true)
 }

@@ -47,6 +47,9 @@ pub struct ModelInfo {
     pub names: Option<Vec<String>>,
     /// The length of the vectors; none for a detector.
     pub dimensions: Option<u32>,
+    /// The side of the input that it was trained with, in pixels, where the file states it; none for a detector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_size: Option<u32>,
     /// The number of parameters, without running statistics.
     pub parameters: u64,
     /// The kind that most numbers have: `fp16`, `fp32`, ….
@@ -75,6 +78,7 @@ pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Resul
         classes: None,
         names: None,
         dimensions: None,
+        input_size: None,
         parameters: weights.parameters(),
         dtype: weights.dtype().name().into(),
         batch_norm: None,
@@ -101,6 +105,7 @@ pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Resul
         info.architecture = plan.architecture();
         info.size = plan.size().into();
         info.dimensions = Some(plan.width as u32);
+        info.input_size = dino::stated_input(weights);
         if dino::LINEAR.iter().any(|name| weights.get(name).is_some()) {
             dino::Linear::of(weights)?;
             info.task = Task::Classify;

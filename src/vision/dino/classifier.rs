@@ -141,10 +141,15 @@ impl Classifier {
 /// The preparation of pictures that weights were trained with, as far as they say.
 #[must_use]
 pub fn trained_with(weights: &Weights) -> CropPolicy {
-    let stated = weights.meta.get(INPUT).and_then(|side| side.parse().ok());
     let policy = CropPolicy { padding: 0.0, ..CropPolicy::default() };
-    let stated = stated.map(|input_size| CropPolicy { input_size, ..policy });
-    stated.filter(|policy| policy.check().is_ok()).unwrap_or(policy)
+    CropPolicy { input_size: stated_input(weights).unwrap_or(policy.input_size), ..policy }
+}
+
+/// The side of input that weights say they were trained with; none where they say none that is possible.
+#[must_use]
+pub fn stated_input(weights: &Weights) -> Option<u32> {
+    let stated = weights.meta.get(INPUT)?.parse().ok()?;
+    CropPolicy { input_size: stated, ..CropPolicy::default() }.check().is_ok().then_some(stated)
 }
 
 /// Lets weights say what side of input they were trained with.

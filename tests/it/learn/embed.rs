@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::{Rgb, RgbImage};
 use serde::Deserialize;
-use sightline::learn::augment::crops::Changes;
 use sightline::learn::dataset::{Dataset, Item, Kind as DataKind, Object, Split};
-use sightline::learn::embed::crops::{Crops, Source, of_set};
+use sightline::learn::embed::crops::of_set;
 use sightline::learn::embed::judge::{Aim, Figures};
 use sightline::learn::embed::logistic::{solve, standardised};
 use sightline::learn::embed::network::Network;
@@ -409,36 +408,8 @@ fn a_set_that_cannot_be_learnt_from_says_why_and_what_to_do() {
     // A picture that went missing is named when it is wanted.
     let gone = with(&|data| data.items[0].image = dir.path().join("gone.png"));
     let [learnt, _] = of_set(&gone, Path::new("set"), Aim::Classify, (policy, 0), &read).expect("crops");
-    let error = (0..learnt.len()).find_map(|place| learnt.crop(place, 0).err()).expect("an error").to_string();
+    let error = (0..learnt.len()).find_map(|place| learnt.crop(place).err()).expect("an error").to_string();
     assert!(error.contains("gone.png") && error.contains("take it out of the set"), "{error}");
-}
-
-#[test]
-fn drawn_crops_teach_like_files_do() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let draw = |label: u32, number: u64| {
-        let shade = (number % 50) as u8;
-        Ok(RgbImage::from_pixel(28, 28, Rgb([(label * 80) as u8, shade, 200 - (label * 60) as u8])))
-    };
-    let options =
-        Options { imgsz: 28, labels: 3, per_label: 4, epochs: 2, augment: Changes::none(), ..Options::default() };
-    let crops = |each| Crops::new(Source::Drawn { labels: 3, each, draw: &draw }, 3, options.policy(), 0);
-    let (learnt, judged) = (crops(16), crops(4));
-    let names = ["a", "b", "c"].map(str::to_owned);
-    let stop = AtomicBool::new(false);
-    let request = Request {
-        aim: Aim::Embed,
-        train: &learnt,
-        val: &judged,
-        names: &names,
-        dir: dir.path(),
-        options: &options,
-        device: Device::Cpu,
-        stop: &stop,
-    };
-    let ended = train(&request, Begin::Weights(small()), &mut |_| {}).expect("a run");
-    assert_eq!(ended.epochs, 2);
-    assert!(ended.best.is_some_and(|(_, recall)| recall > 0.9), "{ended:?}");
 }
 
 #[test]

@@ -133,6 +133,10 @@ fn written_names_are_plain() {
     assert!(out.join("labels/train/a_[31m_.txt").is_file());
 }
 
+fn vec_of(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
 #[test]
 fn drawn_sets_and_their_versions() {
     let desk = Desk::new(&[]);
@@ -143,6 +147,35 @@ fn drawn_sets_and_their_versions() {
     let refused = desk.run(&words, &[]);
     assert_eq!(refused.status.code(), Some(2));
     for (wrong, named) in [("--images 0 --packs 1", "0 images"), ("--images 1 --packs 0", "0 packs")] {
+        let refused = desk.run(&format!("dataset synth {wrong} --out {}", desk.path("x").display()), &[]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused.stderr).contains(named), "{}", text(&refused.stderr));
+    }
+
+    // Crops: a folder a pack, packs to choose by that are not learnt from, look-alikes beside each other.
+    let crops = desk.path("crops");
+    let words =
+        format!("dataset synth --crops 2 --side 42 --packs 6 --first-design 11 --val 0.34 --out {}", crops.display());
+    let made = &desk.json(&words, &[], 0)[0];
+    assert_eq!((&made["packs"]["train"], &made["packs"]["val"]), (&3.into(), &3.into()), "{made}");
+    let names = |part: &str| -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(crops.join(part))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .map(|name| name.split(' ').next().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        (names("train"), names("val")),
+        (vec_of(&["000011", "000012", "000013"]), vec_of(&["000014", "000015", "000016"]))
+    );
+    let checked = &desk.json("dataset check", &[&crops], 0)[0];
+    assert_eq!(checked["pictures"], 12, "{checked}");
+    for (wrong, named) in
+        [("--crops 2 --packs 1", "1 packs"), ("--crops 2 --packs 4 --side 50", "50"), ("--packs 4", "--images")]
+    {
         let refused = desk.run(&format!("dataset synth {wrong} --out {}", desk.path("x").display()), &[]);
         assert_eq!(refused.status.code(), Some(2));
         assert!(text(&refused.stderr).contains(named), "{}", text(&refused.stderr));

@@ -54,6 +54,31 @@ fn an_embedder_and_classifiers_are_trained_and_judged() {
             files(&figures, &["confusion_matrix.png", "calibration.png"]);
         }
     }
+    // As the engine would answer: two labels enrolled by a picture each, one not.
+    let words = "evaluate --enrolled 1 --strangers 0.34 --model runs/nearness/weights/best.safetensors --out figures";
+    let found = &desk.json(words, &[&set], 0)[0]["identification"];
+    assert_eq!((&found["labels"], &found["strangers"]), (&2.into(), &1.into()), "{found}");
+    assert_eq!((&found["recall_at_1"]["all"], &found["wrong_stranger"]["all"]), (&4.into(), &3.into()), "{found}");
+    assert_eq!(found["by_label"].as_array().map(Vec::len), Some(2));
+    files(&desk.path("figures"), &["open_set_curve.png"]);
+    // Held against a gate: reached, missed, or too little to tell by.
+    let full = "evaluate --model runs/full/weights/best.safetensors";
+    for (gate, code, outcome) in [
+        ("evidence: 9\nfigures:\n  accuracy: {at_least: 0.01}", 0, "pass"),
+        ("figures:\n  accuracy: {at_least: 0.01}", 3, "insufficient_evidence"),
+        ("evidence: 1\nfigures:\n  calibration_error: {at_most: -1}", 3, "fail"),
+    ] {
+        desk.write("gate.yaml", gate.as_bytes());
+        let found = desk.json(&format!("{full} --gate {}", desk.path("gate.yaml").display()), &[&set], code);
+        assert_eq!(found[0]["gate"]["outcome"], outcome, "{}", found[0]["gate"]);
+    }
+    for (gate, said) in [("figures:\n  map50: {at_least: 1}", "no figure `map50` here"), ("figures: 3", "for example")]
+    {
+        desk.write("gate.yaml", gate.as_bytes());
+        let refused = desk.run(&format!("{full} --gate {}", desk.path("gate.yaml").display()), &[&set]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused.stderr).contains(said), "{}", text(&refused.stderr));
+    }
     // A classifier is judged by its own classes, by name.
     fs::rename(desk.path("crops/val/red"), desk.path("crops/val/crimson")).unwrap();
     let judged = desk.run("evaluate --model runs/full/weights/best.safetensors", &[&set]);
