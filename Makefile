@@ -39,7 +39,7 @@ fuzz: setup
 	scripts/fuzz.sh
 	python3 scripts/reliability.py target/fuzz/lines.jsonl docs/reliability.md
 
-# Makes a detector from drawn packs and nothing else (hours on two cores); stopped and started again it goes on. Not yet run to its end.
+# Makes a detector and an embedder from drawn packs and nothing else (hours on two cores); stopped and started again it goes on.
 models: build
 	scripts/models.sh
 

@@ -19,6 +19,7 @@
 mod decode;
 mod detector;
 mod embedder;
+mod evaluate;
 mod gallery;
 mod harness;
 mod ingest;
@@ -44,4 +45,5 @@ fn main() {
     million::run(&bench);
     path::run(&bench);
     train::run(&bench);
+    evaluate::run(&bench);
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the detector that is to ship, from nothing but drawn packs: hours on two cores. Stopped (Ctrl-C) and started
+# Makes the detector and the embedder that are to ship, from nothing but drawn packs: hours on two cores. Stopped (Ctrl-C) and started
 # again, it goes on where it was. Everything lies in target/models; the last step puts the weights into models/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,12 +9,16 @@ mkdir -p "$work"
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 machine="$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) cores"
 
-# Designs 0 to 599 are learnt from and chosen by; those from 100000 on are never learnt from.
-packs() {
-  [ -d "$work/$1" ] || "$sightline" dataset synth --out "$work/$1" "${@:2}"
+# Of the detector designs 0 to 599 are learnt from and chosen by, of the embedder 0 to 2999 (the last 180 chosen by). Those from
+# 100000 on are never learnt from: 100000 to 100399 are photographed, of the crops 100400 to 100699 thresholds are chosen by, and
+# 100700 to 100999 are judged by.
+synth() {
+  [ -d "$work/$1" ] || "$sightline" dataset synth --out "$work/$1" --seed 1 "${@:2}"
 }
-packs packs --images 2200 --packs 600 --seed 1 --val 0.09
-packs held-out --images 2000 --packs 400 --seed 1 --first-design 100000 --test 1
+synth packs --images 2200 --packs 600 --val 0.09
+synth held-out --images 2000 --packs 400 --first-design 100000 --test 1
+synth crops --crops 12 --side 112 --packs 3000 --val 0.06
+synth held-out-crops --crops 12 --side 112 --packs 600 --first-design 100400 --val 0.5 --test 0.5
 
 # A run to its end: begun, or gone on with.
 train() {
@@ -24,8 +28,8 @@ train() {
     "$sightline" train --resume "$run" || exit
   else
     rm -rf "$run"
-    "$sightline" train "$work/packs/data.yaml" --runs "$work/runs" --name "$1" "${@:2}" \
-      --origin "drawn packs (dataset synth, seed 1, designs 0 to 599), commit $commit, $machine"
+    "$sightline" train "$work/$2" --runs "$work/runs" --name "$1" "${@:3}" \
+      --origin "drawn packs (make models: $2, seed 1), commit $commit, $machine"
   fi
   # A run that was stopped is not done.
   if [ "$(($(wc -l < "$run/results.csv") - 1))" -lt "$(sed -n 's/^epochs: //p' "$run/args.yaml")" ]; then
@@ -36,9 +40,18 @@ train() {
 }
 common=(batch=16 nbs=16 optimizer=adamw momentum=0.9 warmup_bias_lr=0 cos_lr=true flipud=0.5 degrees=20 cache_mb=3000 seed=1 amp=auto)
 # First small and quick, then at the size that it is used at.
-train pack-seg-320 --model yolov8n-seg epochs=24 imgsz=320 lr0=0.001 warmup_epochs=2 "${common[@]}"
-train pack-seg --model "$work/runs/pack-seg-320/weights/best.safetensors" epochs=5 imgsz=640 lr0=0.0004 warmup_epochs=0.5 \
+train pack-seg-320 packs --model yolov8n-seg epochs=24 imgsz=320 lr0=0.001 warmup_epochs=2 "${common[@]}"
+train pack-seg packs --model "$work/runs/pack-seg-320/weights/best.safetensors" epochs=5 imgsz=640 lr0=0.0004 warmup_epochs=0.5 \
   close_mosaic=2 "${common[@]}"
+train pack-embed crops --model dinov2_vit256x8_14 epochs=3 imgsz=112 labels=24 per_label=4 together=2 lr0=0.0006 warmup_epochs=0.2 \
+  weight_decay=0.05 scale=0.1 blur=0.1 cache_mb=2500 seed=1 amp=auto
 
-"$sightline" model import "$work/runs/pack-seg/weights/best.safetensors" --name pack-seg --licence "MIT OR Apache-2.0" --force
-"$sightline" evaluate "$work/held-out/data.yaml" --split test --model models/pack-seg.safetensors
+licence="MIT OR Apache-2.0"
+for name in pack-seg pack-embed; do
+  "$sightline" model import "$work/runs/$name/weights/best.safetensors" --name "$name" --licence "$licence" --force
+done
+"$sightline" evaluate "$work/held-out" --split test --model models/pack-seg.safetensors --record "2000 pictures of 400 designs never learnt from"
+# The first tells thresholds, for `decision` in config.yaml; the second judges by them.
+judge=(--model models/pack-embed.safetensors --enrolled 3 --strangers 0.333)
+"$sightline" evaluate "$work/held-out-crops" --split val "${judge[@]}"
+"$sightline" evaluate "$work/held-out-crops" --split test "${judge[@]}" --record "200 designs never learnt from, 100 strangers"

@@ -8,3 +8,4 @@ pub mod metrics;
 pub mod plots;
 pub mod synth;
 pub mod train;
+pub mod tune;

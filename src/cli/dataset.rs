@@ -297,7 +297,12 @@ fn check_set(out: &mut Out, reader: &Reader, set: &Path, sheet: Option<&Path>) -
         out.value(&value)?;
     } else {
         print(out, &report)?;
-        out.line(if sound { "sound" } else { "not sound: see broken files, rejected labels and leaks above" })?;
+        let labelled = report.splits.values().any(|count| count.objects > 0);
+        out.line(match (sound, labelled) {
+            (true, _) => "sound",
+            (false, false) => "not sound: nothing is labelled",
+            (false, true) => "not sound: see broken files, rejected labels and leaks above",
+        })?;
     }
     Ok(if sound { Outcome::Done } else { Outcome::NotOk })
 }

@@ -23,10 +23,12 @@ use crate::vision::{checkpoint, random};
 /// The file by which a demo knows its own workspace.
 const MARK: &str = "DEMO";
 
+/// The first design: the shipped weights have learnt from none of those that follow.
+const FIRST: u32 = 200_000;
 /// Designs that are enrolled; the ones after them are unknown packs.
 const ENROLLED: u32 = 6;
 /// Photographs of each design that are enrolled.
-const PICTURES: u32 = 2;
+const PICTURES: u32 = 3;
 
 /// Makes the workspace, lets packs arrive, and shows or sums up what becomes of them.
 pub(super) fn run(out: &mut Out, demo: &Demo) -> Ended {
@@ -114,7 +116,7 @@ impl Drip {
     fn run(self) -> Result<(), CliError> {
         let mut enrolled = Vec::new();
         for number in 0..ENROLLED {
-            let pack = Pack::numbered(self.seed, number);
+            let pack = self.pack(number);
             for picture in 0..PICTURES {
                 let photograph = pack.photograph(self.seed ^ u64::from(number * 100 + picture));
                 self.put(
@@ -134,6 +136,10 @@ impl Drip {
         Ok(())
     }
 
+    fn pack(&self, number: u32) -> Pack {
+        Pack::numbered(self.seed, FIRST + number)
+    }
+
     /// By turns: a turned copy of an enrolled picture, a new photograph of a known pack, an unknown
     /// pack, the same bytes again, and now and then a file that was cut off.
     fn probe(&self, number: u32, enrolled: &[RgbImage]) -> Result<Vec<u8>, CliError> {
@@ -149,13 +155,13 @@ impl Drip {
                 };
                 encoded(&turned, ImageFormat::Jpeg)
             }
-            3 | 7 => encoded(&Pack::numbered(self.seed, 100 + number).photograph(fresh), ImageFormat::Jpeg),
-            6 => encoded(&Pack::numbered(self.seed, 100 + number - 3).photograph(fresh - 3), ImageFormat::Jpeg),
+            3 | 7 => encoded(&self.pack(100 + number).photograph(fresh), ImageFormat::Jpeg),
+            6 => encoded(&self.pack(100 + number - 3).photograph(fresh - 3), ImageFormat::Jpeg),
             9 => {
-                let whole = encoded(&Pack::numbered(self.seed, 0).photograph(fresh), ImageFormat::Jpeg)?;
+                let whole = encoded(&self.pack(0).photograph(fresh), ImageFormat::Jpeg)?;
                 Ok(whole[..whole.len() / 2].to_vec())
             }
-            _ => encoded(&Pack::numbered(self.seed, number % ENROLLED).photograph(fresh), ImageFormat::Jpeg),
+            _ => encoded(&self.pack(number % ENROLLED).photograph(fresh), ImageFormat::Jpeg),
         }
     }
 

@@ -108,7 +108,12 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
         thresholds: config.decision,
         most_wrong: command.most_wrong,
     };
-    let asked = Asked { dir: command.out.as_deref(), gate: gate.as_ref(), terms, record: command.record.as_deref().map(|name| (path.as_path(), name)) };
+    let asked = Asked {
+        dir: command.out.as_deref(),
+        gate: gate.as_ref(),
+        terms,
+        record: command.record.as_deref().map(|name| (path.as_path(), name)),
+    };
     match model.info.task {
         Task::Detect | Task::Segment => detector(out, &set, &model, runtime, command.imgsz, &asked),
         Task::Classify => crops::run(out, &set, &model, Aim::Classify, runtime, &asked),

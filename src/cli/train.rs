@@ -3,6 +3,7 @@
 mod detect;
 mod embed;
 mod show;
+mod tune;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ const SHOWN: usize = 20;
 /// The keys of `args.yaml` that are not settings.
 const DATA: &str = "data";
 const MODEL: &str = "model";
+const TUNE: &str = "tune";
 /// An `args.yaml` of more bytes is none.
 const LARGEST: u64 = 1 << 20;
 
@@ -89,12 +91,13 @@ fn set_of(command: &Command) -> Result<(PathBuf, Dataset), CliError> {
     if path.file_name().is_some_and(|name| name.as_encoded_bytes().contains(&b'=')) && !path.exists() {
         return Err(CliError::Usage("what to learn from is missing: `sightline train DATA KEY=VALUE…`".into()));
     }
-    let data = dataset::read(&path)?;
+    let mut data = dataset::read(&path)?;
+    data.leave_out_unreadable();
     usable(&data, command.despite_problems)?;
     Ok((path, data))
 }
 
-/// Refuses a set with labels that were left out while reading, or lists them and goes on.
+/// Refuses a set with labels or pictures that were left out while reading, or lists them and goes on.
 pub(super) fn usable(data: &Dataset, despite: bool) -> Result<(), CliError> {
     let left_out: Vec<&Problem> = data.problems.iter().filter(|problem| problem.fate == Fate::LeftOut).collect();
     let Some(first) = left_out.first() else { return Ok(()) };
@@ -102,19 +105,28 @@ pub(super) fn usable(data: &Dataset, despite: bool) -> Result<(), CliError> {
     if !despite {
         let more = if more > 0 { format!("; and {more} more like it") } else { String::new() };
         return Err(CliError::Usage(format!(
-            "{first}{more}; correct the labels (`sightline dataset check` lists them all), or go on without them: \
+            "{first}{more}; correct the set (`sightline dataset check` lists them all), or go on without them: \
              --despite-problems"
         )));
     }
     left_out.iter().take(SHOWN).for_each(|problem| tell(&problem.to_string()));
-    tell(&format!("{} labels are left out", left_out.len()));
+    tell(&format!("{} in all are left out", left_out.len()));
     Ok(())
 }
 
 /// What the weights' cards say of their origin.
 fn origin(command: &Command) -> String {
-    let text = command.origin.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
-    format!("trained by sightline {} from {}{text}", env!("CARGO_PKG_VERSION"), command.model)
+    origin_of(&command.model, command.origin.as_deref())
+}
+
+fn origin_of(model: &str, more: Option<&str>) -> String {
+    let text = more.map(|text| format!("; {text}")).unwrap_or_default();
+    format!("trained by sightline {} from {model}{text}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The model that a run began with.
+fn model_of(args: &Map<String, Value>) -> String {
+    args.get(MODEL).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// A run that is about to begin, or to go on.
@@ -134,17 +146,39 @@ fn begin_folder(
     options: &impl Serialize,
 ) -> Result<PathBuf, CliError> {
     let dir = folder(&workspace.join(&command.runs), command.name.as_deref())?;
+    let mut own = own.to_vec();
+    own.extend(command.tune.map(|count| (TUNE, count.into())));
+    write_args(&dir, data, &command.model, &own, options)?;
+    Ok(dir)
+}
+
+/// Writes a run's settings into its folder.
+fn write_args(
+    dir: &Path,
+    data: &Path,
+    model: &str,
+    own: &[(&str, Value)],
+    options: &impl Serialize,
+) -> Result<(), CliError> {
     let mut args = Map::new();
     args.insert(DATA.into(), Value::from(data.to_string_lossy().into_owned()));
-    args.insert(MODEL.into(), Value::from(command.model.clone()));
+    args.insert(MODEL.into(), Value::from(model));
     args.extend(own.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
     if let Value::Object(map) = serde_json::to_value(options).map_err(CliError::failed)? {
         args.extend(map);
     }
     // JSON's scalars are YAML's.
-    let text: String = args.iter().map(|(key, value)| format!("{key}: {value}\n")).collect();
-    state::put(&dir.join("args.yaml"), text.as_bytes())?;
-    Ok(dir)
+    let text: String = args.iter().map(|(key, value)| format!("{key}: {}\n", scalar(value))).collect();
+    Ok(state::put(&dir.join("args.yaml"), text.as_bytes())?)
+}
+
+/// A value as it is typed: what is kept in 32 bits is not shown with the digits of 64.
+fn scalar(value: &Value) -> String {
+    let short = value.as_f64().map(|number| number as f32).filter(|short| Some(f64::from(*short)) == value.as_f64());
+    match short {
+        Some(short) if value.is_f64() => format!("{short:?}"),
+        _ => value.to_string(),
+    }
 }
 
 /// The settings of a run that is there.
@@ -160,17 +194,20 @@ fn args_of(dir: &Path) -> Result<Map<String, Value>, CliError> {
 fn run_folder<T: DeserializeOwned>(dir: &Path, args: Map<String, Value>) -> Result<(Prepared, T), CliError> {
     let path = dir.join("args.yaml");
     let unreadable = |error: String| CliError::Failed(format!("{}: {error}", path.display()));
+    let is_search = tune::count_of(&args).is_some();
     let data = args.get(DATA).and_then(Value::as_str).ok_or_else(|| unreadable("it names no data".into()))?;
     let data_path = PathBuf::from(data);
     let options = serde_json::from_value(Value::Object(args)).map_err(|error| unreadable(error.to_string()))?;
     let state = Files::of(dir).state();
-    if !state.is_file() {
+    if !state.is_file() && !is_search {
         return Err(CliError::NotFound(format!(
             "{}: it is not there: the run was stopped before its first was kept; begin it anew",
             state.display()
         )));
     }
-    let data = dataset::read(&data_path)?;
+    let mut data = dataset::read(&data_path)?;
+    // As when it began.
+    data.leave_out_unreadable();
     Ok((Prepared { dir: dir.to_owned(), data_path, data, begin: Begin::Resume }, options))
 }
 
@@ -183,10 +220,10 @@ struct Going {
 
 impl Going {
     /// `resumes`: whether a run that is stopped can go on; one that cannot simply ends with Ctrl-C.
-    fn new(workspace: &Path, prepared: &Prepared, resumes: bool) -> Result<Self, CliError> {
+    fn new(workspace: &Path, dir: &Path, resumes: bool) -> Result<Self, CliError> {
         let config = Config::load(workspace)?;
         let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
-        let dir = prepared.dir.display();
+        let dir = dir.display();
         let resume = format!("; Ctrl-C stops after the batch, `sightline train --resume {dir}` goes on");
         tell(&format!("{dir}: on {}{}", runtime.place(), if resumes { resume.as_str() } else { "" }));
         let stop = if resumes { stop_on_signals()? } else { Arc::default() };
@@ -214,7 +251,8 @@ fn told(out: &mut Out, dir: &Path, ended: &RunEnded) -> Ended {
             .best
             .map(|(epoch, fitness)| format!(", best epoch {epoch} (fitness {fitness:.4})"))
             .unwrap_or_default();
-        out.line(format!("{} epochs{best}: {}", ended.epochs, dir.join("weights/best.safetensors").display()))?;
+        let many = if ended.epochs == 1 { "" } else { "s" };
+        out.line(format!("{} epoch{many}{best}: {}", ended.epochs, dir.join("weights/best.safetensors").display()))?;
     }
     // A run that was stopped is not done: what would follow it must not.
     Ok(if ended.stopped { Outcome::NotOk } else { Outcome::Done })

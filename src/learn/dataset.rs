@@ -5,6 +5,7 @@
 pub mod check;
 pub mod coco;
 pub mod folders;
+mod headers;
 pub mod layout;
 pub mod problem;
 pub mod sheet;
@@ -152,6 +153,10 @@ pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
         };
     }
     if !path.is_dir() {
+        if path.exists() {
+            let detail = "it is neither a file nor a folder; name a data.yaml, a COCO .json, or a folder";
+            return Err(DatasetError::description(path, detail));
+        }
         return Err(DatasetError::Missing(path.to_owned()));
     }
     if let Some(yaml) = yolo::description(path) {

@@ -58,13 +58,33 @@ fn drawn(
     RgbImage::from_raw(width, height, bytes).ok_or_else(|| PlotError("its size does not fit".into()))
 }
 
+/// How far up a chart goes, and what is along it.
+#[derive(Clone, Copy)]
+enum Scale {
+    /// From 0 to 1 in both directions.
+    Shares,
+    /// As far as its values go; along it whole numbers.
+    Whole,
+}
+
+/// A number as it stands at an axis.
+fn tick(value: f64) -> String {
+    let size = value.abs();
+    if size != 0.0 && !(1e-3..1e5).contains(&size) {
+        return format!("{value:.1e}");
+    }
+    let text = format!("{value:.4}");
+    let short = text.trim_end_matches('0').trim_end_matches('.');
+    if short == "-0" { "0".into() } else { short.into() }
+}
+
 /// One chart on an area.
 fn chart(
     area: &Area,
     title: &str,
     (across, up): (&str, &str),
     series: &[Series],
-    top: Option<f64>,
+    scale: Scale,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let finite = |of: fn(&(f64, f64)) -> f64| {
         series.iter().flat_map(|one| &one.points).map(of).filter(|value| value.is_finite()).collect::<Vec<f64>>()
@@ -73,22 +93,29 @@ fn chart(
     let span = |values: &[f64]| {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        if low > high {
-            (0.0, 1.0)
-        } else if high - low < 1e-12 {
-            (low - 0.5, high + 0.5)
-        } else {
-            (low, high)
+        if low > high { (0.0, 1.0) } else { (low, high) }
+    };
+    let (mut left, mut right) = span(&xs);
+    let (low, high) = match scale {
+        Scale::Shares => (0.0, 1.0),
+        Scale::Whole => {
+            let (low, high) = span(&ys);
+            // One value alone has some room around it; what cannot be negative begins at 0.
+            let margin = if high > low { (high - low) * 0.05 } else { (high.abs() * 0.1).max(1e-3) };
+            (if low >= 0.0 { (low - margin).max(0.0) } else { low - margin }, high + margin)
         }
     };
-    let (left, right) = span(&xs);
-    let (low, high) = match top {
-        Some(top) => (0.0, top),
-        None => {
-            let (low, high) = span(&ys);
-            let margin = (high - low) * 0.05;
-            (low - margin, high + margin)
-        }
+    if right - left < 1e-12 {
+        (left, right) = (left - 1.0, right + 1.0);
+    }
+    let ticks = match scale {
+        Scale::Shares => 11,
+        Scale::Whole => ((right - left).floor() as usize + 1).clamp(2, 8),
+    };
+    // Where ticks would fall between whole numbers nothing is written.
+    let along = |value: &f64| match scale {
+        Scale::Whole if (value - value.round()).abs() > 1e-6 => String::new(),
+        _ => tick(*value),
     };
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
@@ -96,11 +123,20 @@ fn chart(
         .x_label_area_size(34)
         .y_label_area_size(52)
         .build_cartesian_2d(left..right, low..high)?;
-    chart.configure_mesh().light_line_style(WHITE).x_desc(across).y_desc(up).label_style(("sans-serif", 12)).draw()?;
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .x_desc(across)
+        .y_desc(up)
+        .x_labels(ticks)
+        .x_label_formatter(&along)
+        .y_label_formatter(&|value| tick(*value))
+        .label_style(("sans-serif", 12))
+        .draw()?;
     let named = series.len() > 1 && series.len() <= NAMED;
     for (number, one) in series.iter().enumerate() {
         // The last of many is the mean: thick, in black.
-        let mean = series.len() > 1 && number + 1 == series.len() && top.is_some();
+        let mean = series.len() > 1 && number + 1 == series.len() && matches!(scale, Scale::Shares);
         let colour = if mean { BLACK } else { COLOURS[number % COLOURS.len()] };
         let width = if mean { 3 } else { 1 + u32::from(series.len() <= 3) };
         let points = one.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
@@ -124,7 +160,7 @@ fn chart(
 /// # Errors
 /// It cannot be drawn.
 pub fn curves(title: &str, axes: (&str, &str), series: &[Series]) -> Result<RgbImage, PlotError> {
-    drawn(900, 640, |area| chart(area, title, axes, series, Some(1.0)))
+    drawn(900, 640, |area| chart(area, title, axes, series, Scale::Shares))
 }
 
 /// What a run gave: a small chart a column of `results.csv`, by epoch.
@@ -140,7 +176,7 @@ pub fn results(columns: &[String], rows: &[Vec<f64>]) -> Result<RgbImage, PlotEr
     drawn(320 * across as u32, 260 * down as u32, |area| {
         for (place, part) in shown.iter().zip(area.split_evenly((down, across))) {
             let points = rows.iter().filter_map(|row| Some((*row.first()?, *row.get(*place)?))).collect();
-            chart(&part, &columns[*place], ("epoch", ""), &[Series { name: String::new(), points }], None)?;
+            chart(&part, &columns[*place], ("epoch", ""), &[Series { name: String::new(), points }], Scale::Whole)?;
         }
         Ok(())
     })
@@ -151,7 +187,10 @@ pub fn results(columns: &[String], rows: &[Vec<f64>]) -> Result<RgbImage, PlotEr
 /// # Errors
 /// One cannot be drawn.
 pub fn detector(scores: &Scores, names: &[String], what: &str) -> Result<Vec<(String, RgbImage)>, PlotError> {
-    let of = |curves: &[Vec<f64>]| -> Vec<Series> {
+    // What a curve comes to, beside its name.
+    let area: Vec<f64> = scores.classes.iter().map(|class| class.ap50).collect();
+    let of = |curves: &[Vec<f64>], areas: bool| -> Vec<Series> {
+        let said = |value: f64| if areas { format!(" {value:.3}") } else { String::new() };
         let count = curves.first().map_or(0, Vec::len).max(2);
         let point = |(n, value): (usize, &f64)| (n as f64 / (count - 1) as f64, *value);
         let mut all: Vec<Series> = scores
@@ -159,15 +198,18 @@ pub fn detector(scores: &Scores, names: &[String], what: &str) -> Result<Vec<(St
             .classes
             .iter()
             .zip(curves)
-            .map(|(class, curve)| Series {
-                name: names.get(*class as usize).cloned().unwrap_or_default(),
+            .enumerate()
+            .map(|(place, (class, curve))| Series {
+                name: names.get(*class as usize).map_or(String::new(), |name| {
+                    format!("{name}{}", area.get(place).map_or(String::new(), |value| said(*value)))
+                }),
                 points: curve.iter().enumerate().map(point).collect(),
             })
             .collect();
         if all.len() > 1 {
             let mean = |n: usize| curves.iter().map(|curve| curve[n]).sum::<f64>() / curves.len() as f64;
             let points = (0..count).map(|n| (n as f64 / (count - 1) as f64, mean(n))).collect();
-            all.push(Series { name: "mean of the classes".into(), points });
+            all.push(Series { name: format!("mean of the classes{}", said(scores.map50)), points });
         }
         all
     };
@@ -179,7 +221,7 @@ pub fn detector(scores: &Scores, names: &[String], what: &str) -> Result<Vec<(St
         ("R", "recall by confidence", ("confidence", "recall"), &curve.recall),
     ];
     let picture = |(file, title, axes, values): (&str, &str, (&str, &str), &Vec<Vec<f64>>)| {
-        Ok((format!("{what}{file}_curve.png"), curves(&format!("{what}: {title}"), axes, &of(values))?))
+        Ok((format!("{what}{file}_curve.png"), curves(&format!("{what}: {title}"), axes, &of(values, file == "PR"))?))
     };
     charts.into_iter().map(picture).collect()
 }
@@ -202,7 +244,7 @@ fn matrix(
 ) -> Result<RgbImage, PlotError> {
     let side = (900 / count.max(1) as u32).clamp(12, 90);
     let (left, below) = (150, 150);
-    let (width, height) = ((left + side * count as u32 + 20).max(460), 40 + side * count as u32 + below);
+    let (width, height) = ((left + side * count as u32 + 20).max(560), 40 + side * count as u32 + below);
     let name = |class: usize| -> String {
         let all = names.get(class).map_or("background", String::as_str);
         crate::domain::display_safe(&all.chars().take(18).collect::<String>())
@@ -223,9 +265,17 @@ fn matrix(
                 area.draw(&Rectangle::new(cell, RGBColor(220, 220, 220)))?;
                 if count <= NUMBERED && hits > 0 {
                     let ink = if share > 0.5 { WHITE } else { BLACK };
-                    let text = format!("{share:.2}");
                     let style = small.color(&ink);
-                    area.draw(&Text::new(text, (x + side as i32 / 2 - 12, y + side as i32 / 2 - 6), style))?;
+                    let (middle, centre) = (x + side as i32 / 2, y + side as i32 / 2);
+                    // How many there were, where there is room.
+                    let roomy = side >= 48;
+                    let raised = if roomy { 14 } else { 6 };
+                    area.draw(&Text::new(format!("{share:.2}"), (middle - 12, centre - raised), style.clone()))?;
+                    if roomy {
+                        let text = hits.to_string();
+                        let width = text.len() as i32 * 4;
+                        area.draw(&Text::new(text, (middle - width, centre + 2), style))?;
+                    }
                 }
             }
             let standing = small.transform(FontTransform::Rotate90);

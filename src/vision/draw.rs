@@ -13,6 +13,18 @@ const TINT: u32 = 40;
 /// Draws detections on a copy of their upright picture.
 #[must_use]
 pub fn annotate(picture: &RgbImage, detections: &[Detection]) -> RgbImage {
+    let said =
+        |detection: &Detection| format!("{} {:.2}", crate::domain::display_safe(&detection.name), detection.confidence);
+    drawn(picture, detections, &said)
+}
+
+/// Draws what is known to be there: names without confidences.
+#[must_use]
+pub fn annotate_truth(picture: &RgbImage, objects: &[Detection]) -> RgbImage {
+    drawn(picture, objects, &|object| crate::domain::display_safe(&object.name))
+}
+
+fn drawn(picture: &RgbImage, detections: &[Detection], said: &dyn Fn(&Detection) -> String) -> RgbImage {
     let mut canvas = picture.clone();
     // Lines and letters grow with the picture, so that they can be read when it is shown small.
     let scale = (picture.width().max(picture.height()) / 640).max(1);
@@ -24,7 +36,7 @@ pub fn annotate(picture: &RgbImage, detections: &[Detection]) -> RgbImage {
     }
     // Names last, the most confident on top.
     for detection in detections.iter().rev() {
-        caption(&mut canvas, detection, scale);
+        caption(&mut canvas, detection, scale, &said(detection));
     }
     canvas
 }
@@ -65,8 +77,7 @@ fn outline(canvas: &mut RgbImage, detection: &Detection, thickness: u32) {
     fill(canvas, [x2.saturating_sub(thickness), y1, thickness, height], colour);
 }
 
-fn caption(canvas: &mut RgbImage, detection: &Detection, scale: u32) {
-    let text = format!("{} {:.2}", crate::domain::display_safe(&detection.name), detection.confidence);
+fn caption(canvas: &mut RgbImage, detection: &Detection, scale: u32, text: &str) {
     let [x1, y1, ..] = detection.bounding_box.0.map(|edge| edge.max(0.0) as u32);
     let width = (text.chars().count() as u32 * ADVANCE + 1) * scale;
     let height = (GLYPH_HEIGHT + 2) * scale;

@@ -20,6 +20,9 @@ pub(in crate::cli) struct Train {
     /// Makes a classifier of a DINOv2: a head on its vectors as they are, or the head and the network.
     #[arg(long, conflicts_with = "resume")]
     pub(in crate::cli) head: Option<Head>,
+    /// Searches for better settings: so many runs with others, those without hope ended early; the given ones are first.
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    pub(in crate::cli) tune: Option<usize>,
     /// The folder in which the run gets its own.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(in crate::cli) runs: PathBuf,
@@ -158,7 +161,7 @@ pub(in crate::cli) enum Dataset {
     Split {
         #[command(flatten)]
         copy: DatasetCopy,
-        /// Share to learn from.
+        /// Share to learn from; shares count by their sum.
         #[arg(long, default_value_t = 0.8)]
         train: f64,
         /// Share to choose by.

@@ -1,18 +1,23 @@
 //! Training of YOLOv8.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
 use super::show::Show;
-use super::{Going, Prepared, args_of, begin_folder, origin, run_folder, set_of, told};
+use super::tune::{self, After, One, Search};
+use super::{
+    Going, Prepared, args_of, begin_folder, file_of, model_of, origin, origin_of, run_folder, set_of, told, write_args,
+};
 use crate::cli::arguments::Train as Command;
 use crate::cli::output::{Out, tell};
 use crate::cli::{CliError, Ended};
 use crate::learn::dataset::{Dataset, Kind};
 use crate::learn::train::options::Options;
-use crate::learn::train::run::{Begin, Request, Told, suits, train};
+use crate::learn::train::run::{Begin, Ended as RunEnded, Request, Told, suits, train};
 use crate::learn::train::start;
+use crate::learn::tune::DETECTOR;
 use crate::vision::Weights;
 use crate::vision::checkpoint::Checkpoint;
 use crate::vision::yolo::Plan;
@@ -31,32 +36,83 @@ pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Op
     let mut weights = weights(&command.model, file, &data, options.seed)?;
     weights.meta.insert("origin".into(), origin(command));
     suits(&data, &data_path, Plan::of(&weights).is_ok_and(|plan| plan.segments()))?;
+    if data.kind == Kind::Segment && !Plan::of(&weights).is_ok_and(|plan| plan.segments()) {
+        tell(&format!(
+            "{}: it finds boxes, so outlines are learnt as their boxes; one with -seg learns outlines",
+            command.model
+        ));
+    }
     let dir = begin_folder(workspace, command, &data_path, &[], &options)?;
-    go(out, workspace, Prepared { dir, data_path, data, begin: Begin::Weights(weights) }, &options)
+    let prepared = Prepared { dir, data_path, data, begin: Begin::Weights(weights.clone()) };
+    match command.tune {
+        Some(count) => search(out, workspace, &prepared, (&options, &command.model), &weights, count),
+        None => go(out, workspace, prepared, &options),
+    }
 }
 
 /// A run that goes on, with the settings it had.
 pub(super) fn resume(out: &mut Out, workspace: &Path, dir: &Path) -> Ended {
-    let (prepared, options): (Prepared, Options) = run_folder(dir, args_of(dir)?)?;
-    go(out, workspace, prepared, &options)
+    let args = args_of(dir)?;
+    let (count, model) = (tune::count_of(&args), model_of(&args));
+    let (prepared, options): (Prepared, Options) = run_folder(dir, args)?;
+    let Some(count) = count else { return go(out, workspace, prepared, &options) };
+    let mut weights = weights(&model, file_of(workspace, &model)?, &prepared.data, options.seed)?;
+    weights.meta.insert("origin".into(), origin_of(&model, None));
+    search(out, workspace, &prepared, (&options, &model), &weights, count)
 }
 
 fn go(out: &mut Out, workspace: &Path, prepared: Prepared, options: &Options) -> Ended {
-    let going = Going::new(workspace, &prepared, true)?;
+    let going = Going::new(workspace, &prepared.dir, true)?;
+    let (data, dir) = ((&prepared.data, prepared.data_path.as_path()), prepared.dir);
+    let one = One { dir: dir.clone(), options: options.clone(), begin: prepared.begin, stop: &going.stop };
+    let ended = once(out, &going, data, one, &mut |_, _| true)?;
+    told(out, &dir, &ended)
+}
+
+/// A search over settings.
+fn search(
+    out: &mut Out,
+    workspace: &Path,
+    prepared: &Prepared,
+    (options, model): (&Options, &str),
+    weights: &Weights,
+    count: usize,
+) -> Ended {
+    let going = Going::new(workspace, &prepared.dir, true)?;
+    let data = (&prepared.data, prepared.data_path.as_path());
+    let (epochs, seed) = (options.epochs, options.seed);
+    let search = Search { dir: &prepared.dir, count, ranges: DETECTOR, epochs, seed, stop: &going.stop };
+    search.go(out, options, weights, &mut |out, one: One<Options>, after| {
+        one.options.check().map_err(CliError::Usage)?;
+        write_args(&one.dir, data.1, model, &[], &one.options)?;
+        once(out, &going, data, one, after)
+    })
+}
+
+/// One run.
+fn once(
+    out: &mut Out,
+    going: &Going,
+    (data, data_path): (&Dataset, &Path),
+    one: One<Options>,
+    after: &mut After,
+) -> Result<RunEnded, CliError> {
     let read = |path: &Path| going.read(path);
-    let request = Request {
-        data: &prepared.data,
-        data_path: &prepared.data_path,
-        read: &read,
-        dir: &prepared.dir,
-        options,
-        device: going.runtime.device,
-        stop: &going.stop,
-    };
+    let (options, stop) = (&one.options, one.stop);
+    let request = Request { data, data_path, read: &read, dir: &one.dir, options, device: going.runtime.device, stop };
     let (mut show, mut outlines) = (Show::new(out, options.epochs), false);
-    let ended = train(&request, prepared.begin, &mut |told| show_told(&mut show, &mut outlines, told));
+    let ended = train(&request, one.begin, &mut |told| {
+        show_told(&mut show, &mut outlines, told);
+        let goes_on = match told {
+            Told::Epoch(row) => after(row.epoch, row.fitness),
+            _ => true,
+        };
+        if !goes_on || going.stop.load(Ordering::Relaxed) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
     show.end()?;
-    told(out, &prepared.dir, &ended?)
+    Ok(ended?)
 }
 
 fn show_told(show: &mut Show, outlines: &mut bool, told: &Told) {

@@ -1,11 +1,15 @@
 //! Training of embedders and classifiers.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
 use super::show::Show;
-use super::{Going, Prepared, args_of, begin_folder, origin, run_folder, set_of, told};
+use super::tune::{self, After, One, Search};
+use super::{
+    Going, Prepared, args_of, begin_folder, file_of, model_of, origin, origin_of, run_folder, set_of, told, write_args,
+};
 use crate::cli::arguments::{Head, Train as Command};
 use crate::cli::output::{Out, tell};
 use crate::cli::{CliError, Ended, Outcome};
@@ -16,7 +20,8 @@ use crate::learn::embed::options::Options;
 use crate::learn::embed::probe::probe;
 use crate::learn::embed::run::{Request, Told, train};
 use crate::learn::embed::start;
-use crate::learn::train::run::Begin;
+use crate::learn::train::run::{Begin, Ended as RunEnded};
+use crate::learn::tune::EMBEDDER;
 use crate::vision::checkpoint::{self, Checkpoint, Task, Weights};
 use crate::vision::dino::{PATCH, Plan};
 
@@ -39,6 +44,16 @@ impl Way {
             Some(Head::Linear) => Self::Linear,
             Some(Head::Full) => Self::Full,
         }
+    }
+
+    /// What `args.yaml` says of it.
+    fn own(self) -> [(&'static str, Value); 2] {
+        let (task, head) = match self {
+            Self::Embed => ("embed", Value::Null),
+            Self::Linear => ("classify", "linear".into()),
+            Self::Full => ("classify", "full".into()),
+        };
+        [(TASK, task.into()), (HEAD, head)]
     }
 
     fn aim(self) -> Aim {
@@ -66,21 +81,23 @@ pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Op
     // A classifier that is trained on stays one.
     let is_classifier = file.as_ref().is_some_and(|file| file.info.task == Task::Classify);
     let way = Way::of(command.head.or(is_classifier.then_some(Head::Full)));
-    let mut weights = weights(command, file, &options)?;
+    let mut weights = weights(&command.model, file, &options)?;
     weights.meta.insert("origin".into(), origin(command));
     // What cannot be learnt from, or by, leaves no folder behind.
     options.fitness.suits(way.aim()).map_err(CliError::Usage)?;
     crops_fit(&data, &data_path, way)?;
-    let task = if way == Way::Embed { "embed" } else { "classify" };
-    let head = match way {
-        Way::Embed => Value::Null,
-        Way::Linear => "linear".into(),
-        Way::Full => "full".into(),
-    };
-    let own = [(TASK, task.into()), (HEAD, head)];
+    let own = way.own();
+    if command.tune.is_some() && way == Way::Linear {
+        return Err(CliError::Usage(
+            "a linear probe is solved in one go, there is nothing to search; leave --tune out".into(),
+        ));
+    }
     let dir = begin_folder(workspace, command, &data_path, &own, &options)?;
-    let prepared = Prepared { dir, data_path, data, begin: Begin::Weights(weights) };
-    go(out, workspace, prepared, &options, way)
+    let prepared = Prepared { dir, data_path, data, begin: Begin::Weights(weights.clone()) };
+    match command.tune {
+        Some(count) => search(out, workspace, &prepared, (&options, &command.model, way), &weights, count),
+        None => go(out, workspace, prepared, &options, way),
+    }
 }
 
 /// A run that goes on, with the settings it had.
@@ -96,8 +113,12 @@ pub(super) fn resume(out: &mut Out, workspace: &Path, dir: &Path) -> Ended {
         Some(_) => Way::Full,
         None => Way::Embed,
     };
+    let (count, model) = (tune::count_of(&args), model_of(&args));
     let (prepared, options): (Prepared, Options) = run_folder(dir, args)?;
-    go(out, workspace, prepared, &options, way)
+    let Some(count) = count else { return go(out, workspace, prepared, &options, way) };
+    let mut weights = weights(&model, file_of(workspace, &model)?, &options)?;
+    weights.meta.insert("origin".into(), origin_of(&model, None));
+    search(out, workspace, &prepared, (&options, &model, way), &weights, count)
 }
 
 fn crops_fit(data: &Dataset, path: &Path, way: Way) -> Result<(), CliError> {
@@ -107,7 +128,14 @@ fn crops_fit(data: &Dataset, path: &Path, way: Way) -> Result<(), CliError> {
 }
 
 fn go(out: &mut Out, workspace: &Path, prepared: Prepared, options: &Options, way: Way) -> Ended {
-    let going = Going::new(workspace, &prepared, way != Way::Linear)?;
+    let going = Going::new(workspace, &prepared.dir, way != Way::Linear)?;
+    let data = (&prepared.data, prepared.data_path.as_path());
+    if way != Way::Linear {
+        let dir = prepared.dir;
+        let one = One { dir: dir.clone(), options: options.clone(), begin: prepared.begin, stop: &going.stop };
+        let ended = once(out, &going, data, way, one, &mut |_, _| true)?;
+        return told(out, &dir, &ended);
+    }
     let read = |path: &Path| going.read(path);
     let policy = (options.policy(), options.cache_mb << 20);
     let [learnt, judged] = of_set(&prepared.data, &prepared.data_path, way.aim(), policy, &read)?;
@@ -121,25 +149,77 @@ fn go(out: &mut Out, workspace: &Path, prepared: Prepared, options: &Options, wa
         device: going.runtime.device,
         stop: &going.stop,
     };
-    let mut show = Show::new(out, if way == Way::Linear { 1 } else { options.epochs });
-    match (way, prepared.begin) {
-        (Way::Linear, Begin::Weights(weights)) => {
-            let row = probe(&request, weights, &mut |done, of| show.done(done, of));
-            show.end()?;
-            let (row, best) = (row?, prepared.dir.join("weights/best.safetensors"));
-            if out.json {
-                out.value(&json!({ "run": prepared.dir, "fitness": row.fitness, "metrics": row.figures.metrics() }))?;
-            } else {
-                out.line(format!("{} ({:.1} s): {}", row.figures.line(), row.seconds, best.display()))?;
-            }
-            Ok(Outcome::Done)
-        }
-        (_, begin) => {
-            let ended = train(&request, begin, &mut |told| show_told(&mut show, told));
-            show.end()?;
-            told(out, &prepared.dir, &ended?)
-        }
+    let Begin::Weights(weights) = prepared.begin else {
+        return Err(CliError::Failed(format!("{}: a linear probe is begun anew", prepared.dir.display())));
+    };
+    let show = Show::new(out, 1);
+    let row = probe(&request, weights, &mut |done, of| show.done(done, of));
+    show.end()?;
+    let (row, best) = (row?, prepared.dir.join("weights/best.safetensors"));
+    if out.json {
+        out.value(&json!({ "run": prepared.dir, "fitness": row.fitness, "metrics": row.figures.metrics() }))?;
+    } else {
+        out.line(format!("{} ({:.1} s): {}", row.figures.line(), row.seconds, best.display()))?;
     }
+    Ok(Outcome::Done)
+}
+
+/// A search over settings.
+fn search(
+    out: &mut Out,
+    workspace: &Path,
+    prepared: &Prepared,
+    (options, model, way): (&Options, &str, Way),
+    weights: &Weights,
+    count: usize,
+) -> Ended {
+    let going = Going::new(workspace, &prepared.dir, true)?;
+    let data = (&prepared.data, prepared.data_path.as_path());
+    let (epochs, seed) = (options.epochs, options.seed);
+    let search = Search { dir: &prepared.dir, count, ranges: EMBEDDER, epochs, seed, stop: &going.stop };
+    search.go(out, options, weights, &mut |out, one: One<Options>, after| {
+        one.options.check().map_err(CliError::Usage)?;
+        write_args(&one.dir, data.1, model, &way.own(), &one.options)?;
+        once(out, &going, data, way, one, after)
+    })
+}
+
+/// One run.
+fn once(
+    out: &mut Out,
+    going: &Going,
+    (data, data_path): (&Dataset, &Path),
+    way: Way,
+    one: One<Options>,
+    after: &mut After,
+) -> Result<RunEnded, CliError> {
+    let read = |path: &Path| going.read(path);
+    let (options, stop) = (&one.options, one.stop);
+    let policy = (options.policy(), options.cache_mb << 20);
+    let [learnt, judged] = of_set(data, data_path, way.aim(), policy, &read)?;
+    let request = Request {
+        aim: way.aim(),
+        train: &learnt,
+        val: &judged,
+        names: &data.names,
+        dir: &one.dir,
+        options,
+        device: going.runtime.device,
+        stop,
+    };
+    let mut show = Show::new(out, options.epochs);
+    let ended = train(&request, one.begin, &mut |told| {
+        show_told(&mut show, told);
+        let goes_on = match told {
+            Told::Epoch(row) => after(row.epoch, row.fitness),
+            _ => true,
+        };
+        if !goes_on || going.stop.load(Ordering::Relaxed) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    show.end()?;
+    Ok(ended?)
 }
 
 fn show_told(show: &mut Show, told: &Told) {
@@ -159,13 +239,12 @@ fn show_told(show: &mut Show, told: &Told) {
 }
 
 /// What a run begins with: an architecture's random weights, or a file's.
-fn weights(command: &Command, file: Option<Checkpoint>, options: &Options) -> Result<Weights, CliError> {
+fn weights(model: &str, file: Option<Checkpoint>, options: &Options) -> Result<Weights, CliError> {
     if let Some(file) = file {
         let Checkpoint { weights, info: checkpoint::ModelInfo { architecture, .. } } = file;
-        tell(&format!("{}: {architecture}", command.model));
+        tell(&format!("{model}: {architecture}"));
         return Ok(weights);
     }
-    let model = &command.model;
     let grid = options.imgsz as usize / PATCH;
     let plan = Plan::named(model, grid).ok_or_else(|| {
         CliError::Usage(format!(

@@ -104,7 +104,11 @@ impl Report {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let leaks = self.doubles.iter().chain(&self.near_doubles).any(|alike| alike.leak);
-        self.broken.is_empty() && !leaks && self.labels.iter().all(|p| !matches!(p.fate, Fate::LeftOut | Fate::Leak))
+        let is_labelled = self.splits.values().any(|count| count.objects > 0);
+        is_labelled
+            && self.broken.is_empty()
+            && !leaks
+            && self.labels.iter().all(|p| !matches!(p.fate, Fate::LeftOut | Fate::Leak))
     }
 }
 

@@ -84,6 +84,11 @@ impl Versions {
         if whole.exists() && !whole.is_dir() {
             return Err(wrong("it is no folder; versions are kept of a set's folder"));
         }
+        if whole.join(".dvc").is_dir() {
+            return Err(wrong(
+                "a `.dvc` folder lies in it: it holds sets whose versions are kept, and is none itself; name the set's folder",
+            ));
+        }
         let name = whole.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let (Some(name), Some(parent)) = (name, whole.parent()) else {
             return Err(wrong("its name is not UTF-8, or it has none; versions need a named folder"));
@@ -91,6 +96,9 @@ impl Versions {
         let found = parent.ancestors().map(|dir| dir.join(".dvc")).find(|dir| dir.is_dir());
         let dvc = match found {
             Some(dvc) => dvc,
+            None if make && parent.parent().is_none() => {
+                return Err(wrong("its versions would be kept in /.dvc; put it into a folder of its own first"));
+            }
             None if make => begin(parent)?,
             None => return Err(wrong("no version of it is kept; `sightline dataset snapshot` keeps one")),
         };

@@ -182,6 +182,9 @@ impl Options {
         if let Some((name, value, most)) = ranges.into_iter().find(|(_, v, most)| !(0.0..=*most).contains(v)) {
             return Err(format!("`{name}={value}` must lie between 0 and {most}"));
         }
+        if self.boxes == 0.0 && self.cls == 0.0 && self.dfl == 0.0 {
+            return Err("`box`, `cls` and `dfl` are all 0: nothing would be learnt".into());
+        }
         self.augment.check()
     }
 

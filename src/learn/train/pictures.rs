@@ -8,6 +8,7 @@ use super::TrainError;
 use super::loader::{Batch, SHRINK};
 use super::state::put;
 use crate::domain::Detection;
+use crate::learn::augment::bounds;
 use crate::learn::evaluate::{Figures, Judged, Labelled};
 use crate::learn::metrics::confusion::Confusion;
 use crate::learn::plots;
@@ -76,23 +77,30 @@ pub fn batch(batch: &Batch, names: &[String]) -> RgbImage {
                 mask: None,
             })
             .collect();
-        pictures.push(draw::annotate(&picture, &shown));
+        pictures.push(draw::annotate_truth(&picture, &shown));
     }
     sheet(&pictures)
 }
 
-/// What was found in pictures.
+/// What was found in pictures, each after what there is to find.
 #[must_use]
-pub fn found(pictures: &[Labelled], found: &[Vec<Detection>]) -> RgbImage {
-    let drawn: Vec<RgbImage> = pictures
-        .iter()
-        .zip(found)
-        .take(SHOWN)
-        .map(|(picture, all)| {
-            let sure: Vec<Detection> = all.iter().filter(|one| one.confidence >= SURE).cloned().collect();
-            draw::annotate(&picture.pixels, &sure)
-        })
-        .collect();
+pub fn found(pictures: &[Labelled], found: &[Vec<Detection>], names: &[String]) -> RgbImage {
+    let pair = |(picture, all): (&Labelled, &Vec<Detection>)| {
+        let truth: Vec<Detection> = picture
+            .objects
+            .iter()
+            .map(|object| Detection {
+                class: object.class,
+                name: names.get(object.class as usize).cloned().unwrap_or_default(),
+                confidence: 1.0,
+                bounding_box: crate::domain::BoundingBox(bounds(&object.corners)),
+                mask: None,
+            })
+            .collect();
+        let sure: Vec<Detection> = all.iter().filter(|one| one.confidence >= SURE).cloned().collect();
+        [draw::annotate_truth(&picture.pixels, &truth), draw::annotate(&picture.pixels, &sure)]
+    };
+    let drawn: Vec<RgbImage> = pictures.iter().zip(found).take(SHOWN / 2).flat_map(pair).collect();
     sheet(&drawn)
 }
 

@@ -266,6 +266,15 @@ impl<'a> Run<'a> {
             );
             return Err(TrainError::Resume { path: request.dir.to_owned(), why });
         }
+        let best = files.weights.join("best.safetensors");
+        if stand.best.is_some() && !best.is_file() {
+            let why = format!(
+                "its best weights, of epoch {}, are not there any more; put {} back, or begin a new run from the last ones",
+                stand.best_epoch + 1,
+                best.display()
+            );
+            return Err(TrainError::Resume { path: request.dir.to_owned(), why });
+        }
         network.put_gradients(&mut optimiser)?;
         let mean = Mean::resumed(mean, stand.updates);
         results::write(&files.results, &results::columns(plan.segments()), &stand.rows)?;
@@ -380,7 +389,7 @@ impl<'a> Run<'a> {
         for from in (0..shelf.len()).step_by(options.batch) {
             let to = (from + options.batch).min(shelf.len());
             let (pictures, found) = judge_some(&mut judged, &detector, shelf, from..to, &looked, options)?;
-            first.get_or_insert_with(|| pictures::found(&pictures, &found));
+            first.get_or_insert_with(|| pictures::found(&pictures, &found, &self.request.data.names));
             tell(&Told::Judged(to, shelf.len()));
         }
         if judged.losses().iter().any(|loss| !loss.is_finite()) {

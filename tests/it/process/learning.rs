@@ -86,6 +86,34 @@ fn an_embedder_and_classifiers_are_trained_and_judged() {
 }
 
 #[test]
+fn a_search_tries_settings_and_can_be_gone_on_with() {
+    let desk = Desk::new(&[]);
+    crops(&desk);
+    let set = desk.path("crops");
+    let words = "imgsz=42 labels=3 per_label=3 epochs=3 --model dinov2_vit64x2_14 --name search --tune 5";
+    let told = desk.json(&format!("train {} {words}", set.display()), &[], 0);
+    let found = told.last().unwrap();
+    let trials = found["trials"].as_array().unwrap();
+    assert_eq!(trials.len(), 5, "{found}");
+    let first = trials.iter().find(|trial| trial["trial"] == 1).unwrap();
+    assert_eq!((&first["settings"]["lr0"], &first["epochs"]), (&0.0003.into(), &3.into()), "first as given: {first}");
+    assert!(trials.windows(2).all(|pair| pair[0]["fitness"].as_f64() >= pair[1]["fitness"].as_f64()), "{found}");
+    let run = desk.path("runs/search");
+    files(&run, &["args.yaml", "tune.jsonl", "trial-005/args.yaml", "trial-005/results.csv", "trial-001/results.png"]);
+    // As if it had been killed in the last trial: that one is begun anew, the others stay as they are.
+    let record = fs::read_to_string(run.join("tune.jsonl")).unwrap();
+    let cut = record.rfind("{\"ended\"").unwrap();
+    fs::write(run.join("tune.jsonl"), &record[..cut + 9]).unwrap();
+    let again = desk.json("train --resume runs/search", &[], 0);
+    assert_eq!(again.last().unwrap()["trials"], found["trials"], "the same settings, the same figures");
+    // What is over is told again.
+    assert_eq!(desk.json("train --resume runs/search", &[], 0).last().unwrap()["trials"], found["trials"]);
+    let refused = desk.run("train crops --model dinov2_vit64x2_14 --head linear --tune 3", &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("leave --tune out"), "{}", text(&refused.stderr));
+}
+
+#[test]
 fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
     let desk = Desk::new(&[]);
     crops(&desk);
@@ -111,7 +139,7 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
         (format!("train {one} --model dinov2_vit64x2_14"), "one class only"),
         (
             format!("train {torn} imgsz=42 --model dinov2_vit64x2_14 --head linear"),
-            "torn/train/red/1.png cannot be read",
+            "torn/train/red/1.png: it is no picture of a known format",
         ),
         (format!("evaluate {set} --model models/finder.safetensors"), "name a classifier or an embedder"),
         ("train --resume nowhere".to_owned(), "name the folder of a run"),

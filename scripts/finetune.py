@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Fine-tunes published YOLOv8 weights by sightline and by Ultralytics, with the same settings, and judges both alike.
+
+    pip install ultralytics
+    SIGHTLINE_SAMPLES=… python3 scripts/finetune.py [--epochs 10]
+
+SIGHTLINE_SAMPLES holds data/{grocery-seg,face-mask} and models/{yolov8n-seg,yolov8n}.pt. Each set is divided by
+`sightline dataset split`; both learn from the same pictures, with Ultralytics' defaults but for what SETTINGS says; both
+results are judged on the others by `sightline evaluate` (protocol `ultralytics`). A line of JSON for each set.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SIGHTLINE = ROOT / "target/release/sightline"
+SETTINGS = {"imgsz": 640, "batch": 16, "optimizer": "AdamW", "lr0": 0.001, "momentum": 0.9, "warmup_bias_lr": 0.0, "seed": 1}
+SETS = [("grocery-seg", "yolov8n-seg.pt", 0.2, "masks"), ("face-mask", "yolov8n.pt", 0.25, "boxes")]
+
+
+def sightline(*words):
+    done = subprocess.run([SIGHTLINE, *map(str, words)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"sightline {words}: {done.stderr}")
+    return done.stdout
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--only", default="")
+    asked = parser.parse_args()
+    samples = Path(os.environ["SIGHTLINE_SAMPLES"])
+    settings = {**SETTINGS, "epochs": asked.epochs}
+    for name, weights, val, what in SETS:
+        if asked.only not in name:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            scratch = Path(scratch)
+            data = scratch / "set"
+            shares = ["--train", 1 - val, "--val", val, "--test", 0, "--seed", 1]
+            sightline("dataset", "split", samples / "data" / name, "--out", data, *shares)
+            model, began = samples / "models" / weights, time.time()
+            pairs = [f"{key}={str(value).lower()}" for key, value in settings.items()]
+            sightline("train", data, *pairs, "--model", model, "--runs", scratch, "--name", "ours", "--json")
+            ours = time.time() - began
+
+            from ultralytics import YOLO
+
+            began = time.time()
+            YOLO(model).train(data=data / "data.yaml", project=scratch, name="theirs", device="cpu", workers=2, plots=False, verbose=False, **settings)
+            theirs = time.time() - began
+
+            def judged(path):
+                scores = json.loads(sightline("evaluate", data, "--model", path, "--json"))["ultralytics"][what]
+                return {key: round(scores[key], 4) for key in ("map50", "map50_95")}
+
+            found = {
+                "sightline": judged(scratch / "ours/weights/best.safetensors"),
+                "ultralytics": judged(scratch / "theirs/weights/best.pt"),
+            }
+            seconds = {"sightline": round(ours), "ultralytics": round(theirs)}
+            print(json.dumps({"set": name, "from": weights, "by": what, **found, "seconds": seconds, **settings}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
