@@ -16,6 +16,7 @@
     reason = "a measurement that cannot be taken ends the run, and its results go to stdout"
 )]
 
+mod check;
 mod decode;
 mod detector;
 mod embedder;
@@ -46,4 +47,5 @@ fn main() {
     path::run(&bench);
     train::run(&bench);
     evaluate::run(&bench);
+    check::run(&bench);
 }

@@ -40,6 +40,9 @@ AIMS = [
         for size in (320, 640)
         for augmented in ("without", "with")
     ],
+    ("evaluating 5,000 pictures, 100 boxes each, protocol coco", "pycocotools", 0.1, True),
+    ("evaluating 5,000 pictures, 20 masks each, protocol coco", "pycocotools", 0.1, True),
+    ("dataset check of 100,000 pictures of 320x240", "reading and decoding", 1.25, True),
 ]
 # What was aimed at without a peer: name, figure, whether less is better.
 ALONE = [

@@ -17,8 +17,8 @@ synth() {
 }
 synth packs --images 2200 --packs 600 --val 0.09
 synth held-out --images 2000 --packs 400 --first-design 100000 --test 1
-synth crops --crops 12 --side 112 --packs 3000 --val 0.06
-synth held-out-crops --crops 12 --side 112 --packs 600 --first-design 100400 --val 0.5 --test 0.5
+synth crops --crops 12 --side 112 --mask-background --packs 3000 --val 0.06
+synth held-out-crops --crops 12 --side 112 --mask-background --packs 600 --first-design 100400 --val 0.5 --test 0.5
 
 # A run to its end: begun, or gone on with.
 train() {
@@ -43,7 +43,7 @@ common=(batch=16 nbs=16 optimizer=adamw momentum=0.9 warmup_bias_lr=0 cos_lr=tru
 train pack-seg-320 packs --model yolov8n-seg epochs=24 imgsz=320 lr0=0.001 warmup_epochs=2 "${common[@]}"
 train pack-seg packs --model "$work/runs/pack-seg-320/weights/best.safetensors" epochs=5 imgsz=640 lr0=0.0004 warmup_epochs=0.5 \
   close_mosaic=2 "${common[@]}"
-train pack-embed crops --model dinov2_vit256x8_14 epochs=3 imgsz=112 labels=24 per_label=4 together=2 lr0=0.0006 warmup_epochs=0.2 \
+train pack-embed crops --model dinov2_vit256x8_14 epochs=10 imgsz=112 mask_background=true labels=24 per_label=4 together=2 lr0=0.0006 warmup_epochs=0.2 \
   weight_decay=0.05 scale=0.1 blur=0.1 cache_mb=2500 seed=1 amp=auto
 
 licence="MIT OR Apache-2.0"

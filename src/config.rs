@@ -194,8 +194,8 @@ pub struct Crop {
     pub padding: f32,
     /// Whether the crop keeps its proportions in a square.
     pub square: bool,
-    /// Whether what lies outside the mask is greyed.
-    pub mask_background: bool,
+    /// Whether what lies outside the mask is greyed; none for as the embedder's weights were trained.
+    pub mask_background: Option<bool>,
     /// Side of the embedder's input, a multiple of 14; none for the one that its weights were trained with.
     pub image_size: Option<u32>,
 }

@@ -21,12 +21,15 @@ use crate::learn::dataset::{self, Dataset, Item, Outline, Split};
 use crate::learn::embed::judge::Aim;
 use crate::learn::evaluate::gate::{Figure, Verdict, of_detector};
 use crate::learn::evaluate::identification::Terms;
+use crate::learn::evaluate::pixels::Pixels;
 use crate::learn::evaluate::{Judged, Labelled, judging};
 use crate::learn::metrics::{coco, ultralytics};
 use crate::learn::train::pictures;
 use crate::vision::checkpoint::{self, Checkpoint, Task};
 use crate::vision::{Detect as _, Detector, Precision, Runtime};
 
+/// Detections below this are background where pixels are counted: what an engine takes for found by default.
+const SURE: f32 = 0.25;
 /// Pictures that are judged at once.
 const TOGETHER: usize = 8;
 
@@ -160,11 +163,17 @@ fn detector(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime, imgs
     }
     let mut judged = Judged::new(detector.network().plan.segments() && data.kind == dataset::Kind::Segment);
     let looked = judging(imgsz);
+    let mut pixels = judged.masks.is_some().then(|| Pixels::new(classes, SURE));
     for some in items.chunks(TOGETHER) {
         let pictures: Vec<Labelled> = some.iter().map(|item| labelled(&set.reader, item)).collect::<Result<_, _>>()?;
-        judged.add(&detector, &pictures, &looked, None)?;
+        let found = judged.add(&detector, &pictures, &looked, None)?;
+        let Some(pixels) = &mut pixels else { continue };
+        for (picture, found) in pictures.iter().zip(&found) {
+            pixels.add(&picture.objects, found, picture.pixels.dimensions())?;
+        }
     }
     let figures = judged.figures();
+    let pixels = pixels.map(|pixels| pixels.scores()).transpose().map_err(CliError::failed)?;
     if let Some(dir) = asked.dir {
         pictures::figures(dir, &figures, &judged, &data.names)?;
     }
@@ -176,7 +185,7 @@ fn detector(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime, imgs
         out.value(&json!({
             "pictures": items.len(), "split": split, "classes": data.names,
             "ultralytics": { "boxes": scores(&figures.boxes), "masks": figures.masks.as_ref().map(scores) },
-            "coco": { "boxes": coco_boxes, "masks": coco_masks }, "gate": verdict,
+            "coco": { "boxes": coco_boxes, "masks": coco_masks }, "pixels": pixels, "gate": verdict,
         }))?;
         return gate::ended(out, verdict);
     }
@@ -202,6 +211,14 @@ fn detector(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime, imgs
             of(by_coco.ap),
             of(by_coco.ap50),
             of(by_coco.ap75)
+        ))?;
+        let [small, medium, large] = by_coco.ap_by_size.map(of);
+        out.line(format!("  AP by size: small {small}, medium {medium}, large {large}"))?;
+    }
+    if let Some(scores) = &pixels {
+        out.line(format!(
+            "pixels by class, from a confidence of {SURE}: mean IoU {:.4}, accuracy {:.4}, mean F1 {:.4}",
+            scores.mean_iou, scores.pixel_accuracy, scores.mean_f1
         ))?;
     }
     gate::ended(out, verdict)

@@ -10,8 +10,17 @@ use super::output::Out;
 use super::{CliError, Ended, Outcome};
 use crate::domain::RawPath;
 
-/// Columns that are shown of a run's best epoch, where it has them.
-const SHOWN: [&str; 4] = ["metrics/mAP50(B)", "metrics/mAP50-95(B)", "metrics/mAP50(M)", "metrics/mAP50-95(M)"];
+/// Columns that are shown of a run's best epoch, where it has them: a detector's, an embedder's, a classifier's.
+const SHOWN: [&str; 8] = [
+    "metrics/mAP50(B)",
+    "metrics/mAP50-95(B)",
+    "metrics/mAP50(M)",
+    "metrics/mAP50-95(M)",
+    "metrics/recall@1",
+    "metrics/mAP",
+    "metrics/accuracy_top1",
+    "metrics/accuracy_top5",
+];
 /// A run's settings and results are read up to so many bytes.
 const MOST: u64 = 16 << 20;
 
@@ -99,22 +108,31 @@ fn list(out: &mut Out, runs: &Path) -> Ended {
     if out.json {
         shown.iter().try_for_each(|run| out.value(&run.value()))?;
     } else {
-        out.line("run                        epochs  best   mAP50  mAP50-95  (masks) mAP50  mAP50-95")?;
+        out.line("run                        epochs  best  figures of the best epoch")?;
         shown.iter().try_for_each(|run| line(out, run))?;
     }
     Ok(Outcome::Done)
 }
 
 fn line(out: &mut Out, run: &Run) -> Result<(), CliError> {
-    let figure = |name: &str| {
-        let value = run.column(name).and_then(|at| run.best()?.get(at).copied());
-        value.map_or("-".into(), |value| format!("{value:.4}"))
+    let figure = |name: &&str| {
+        let value = run.column(name).and_then(|at| run.best()?.get(at).copied())?;
+        Some(format!("{} {value:.4}", short(name)))
     };
-    let [a, b, c, d] = SHOWN.map(figure);
+    let figures: Vec<String> = SHOWN.iter().filter_map(figure).collect();
     let of = run.args.get("epochs").map_or("?".into(), Value::to_string);
     let epochs = format!("{}/{of}", run.rows.len());
     let best = run.best().and_then(|row| row.first()).map_or("-".into(), |epoch| format!("{epoch}"));
-    out.line(format!("{:<24} {epochs:>8} {best:>5} {a:>7} {b:>9} {c:>14} {d:>9}", run.name))
+    let figures = match run.args.get("tune").and_then(Value::as_u64) {
+        Some(count) => format!("a search of {count} trials: runs list --runs on its folder"),
+        None => figures.join("  "),
+    };
+    out.line(format!("{:<24} {epochs:>8} {best:>5}  {figures}", run.name))
+}
+
+/// A column's name without what it belongs to.
+fn short(column: &str) -> &str {
+    column.rsplit_once('/').map_or(column, |(_, name)| name)
 }
 
 fn show(out: &mut Out, dir: &Path) -> Ended {
@@ -126,16 +144,23 @@ fn show(out: &mut Out, dir: &Path) -> Ended {
     for (key, value) in &run.args {
         out.line(format!("{key:<18} {value}"))?;
     }
-    out.line(run.columns.join("  "))?;
+    // Losses while learning and figures; rates and the other losses are in the file.
+    let shown: Vec<usize> = (0..run.columns.len())
+        .filter(|at| ["train/", "metrics/"].iter().any(|of| run.columns[*at].starts_with(of)))
+        .collect();
+    let heads: Vec<String> = shown.iter().map(|at| format!("{:>13}", short(&run.columns[*at]))).collect();
+    out.line(format!("epoch {}", heads.join(" ")))?;
+    let best = run.best().and_then(|row| row.first().copied());
     for row in &run.rows {
-        let values: Vec<String> = run
-            .columns
+        let values: Vec<String> = shown
             .iter()
-            .zip(row)
-            .map(|(column, value)| format!("{value:>width$}", width = column.len()))
+            .map(|at| row.get(*at).map_or(format!("{:>13}", "-"), |value| format!("{value:>13.4}")))
             .collect();
-        out.line(values.join("  "))?;
+        let epoch = row.first().copied().unwrap_or(f64::NAN);
+        let mark = if Some(epoch) == best { " *" } else { "" };
+        out.line(format!("{epoch:>5} {}{mark}", values.join(" ")))?;
     }
+    out.line(format!("all columns: {}", dir.join("results.csv").display()))?;
     Ok(Outcome::Done)
 }
 
@@ -163,7 +188,10 @@ fn compare(out: &mut Out, dirs: &[PathBuf]) -> Ended {
         runs.iter().map(|run| of(run).map_or("-".into(), |value| format!("{value}"))).collect()
     };
     for name in ["epoch"].iter().chain(&SHOWN) {
-        out.line(row(name, best(name)))?;
+        let values = best(name);
+        if values.iter().any(|value| value != "-") {
+            out.line(row(name, values))?;
+        }
     }
     Ok(Outcome::Done)
 }

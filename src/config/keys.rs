@@ -7,6 +7,8 @@ pub enum Kind {
     Path,
     /// `true` or `false`.
     Flag,
+    /// `auto`, `true` or `false`.
+    AutoOrFlag,
     /// A number from, to.
     Number(f64, f64),
     /// A whole number from, to.
@@ -32,6 +34,7 @@ impl Kind {
         match self {
             Self::Path => "a path".into(),
             Self::Flag => "true or false".into(),
+            Self::AutoOrFlag => "auto, true or false".into(),
             Self::Number(from, to) => format!("a number from {from} to {to}"),
             Self::Whole(from, to) => format!("a whole number from {from} to {to}"),
             Self::Multiple(from, to, of) => format!("a multiple of {of} from {from} to {to}"),
@@ -95,7 +98,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("crop.padding", Kind::Number(0.0, 1.0), "0.05", "room around the box, share of its longer side"),
     key("crop.square", Kind::Flag, "true", "keep proportions, filling up to a square"),
-    key("crop.mask_background", Kind::Flag, "false", "grey out what lies outside the mask"),
+    key(
+        "crop.mask_background",
+        Kind::AutoOrFlag,
+        "auto",
+        "grey out what lies outside the mask; auto: where the embedder's weights were trained so",
+    ),
     key(
         "crop.image_size",
         Kind::AutoOrMultiple(14, 1400, 14),

@@ -135,6 +135,7 @@ fn check(path: &str, kind: Kind, value: &Value) -> Result<(), Vec<String>> {
     let fits = match kind {
         Kind::Path => value.as_str().is_some_and(|text| !text.is_empty() && !text.contains('\0')),
         Kind::Flag => value.is_boolean(),
+        Kind::AutoOrFlag => value.is_boolean() || value.as_str() == Some("auto"),
         Kind::Number(from, to) => value.as_f64().is_some_and(|number| number >= from && number <= to),
         Kind::Whole(from, to) => value.as_u64().is_some_and(|number| number >= from && number <= to),
         Kind::Multiple(from, to, of) => is_multiple(value, from, to, of),
@@ -218,6 +219,11 @@ impl Values<'_> {
     /// A whole number; none for `auto`.
     fn whole_or_auto(&self, path: &str) -> Option<u32> {
         self.value(path).as_u64().map(|number| number as u32)
+    }
+
+    /// A flag; none for `auto`.
+    fn flag_or_auto(&self, path: &str) -> Option<bool> {
+        self.value(path).as_bool()
     }
 
     fn flag(&self, path: &str) -> bool {
@@ -312,7 +318,7 @@ impl Values<'_> {
             crop: Crop {
                 padding: self.number("crop.padding"),
                 square: self.flag("crop.square"),
-                mask_background: self.flag("crop.mask_background"),
+                mask_background: self.flag_or_auto("crop.mask_background"),
                 image_size: self.whole_or_auto("crop.image_size"),
             },
             intake: Intake {

@@ -105,8 +105,11 @@ fn present<'a>(path: &'a Path, key: &str) -> Result<&'a Path, String> {
 /// The crop settings for an embedder, in the vision room's terms.
 #[must_use]
 pub fn crop_policy(crop: &config::Crop, embedder: &ModelInfo) -> CropPolicy {
-    let sided = config::Crop { image_size: crop.image_size.or(embedder.input_size), ..*crop };
-    shown_policy(&sided)
+    shown_policy(&config::Crop {
+        image_size: crop.image_size.or(embedder.input_size),
+        mask_background: crop.mask_background.or(embedder.mask_background),
+        ..*crop
+    })
 }
 
 /// The crop settings where no embedder is at hand: to show what one sees.
@@ -115,7 +118,7 @@ pub fn shown_policy(crop: &config::Crop) -> CropPolicy {
     CropPolicy {
         padding: crop.padding,
         square: crop.square,
-        mask_background: crop.mask_background,
+        mask_background: crop.mask_background.unwrap_or(CropPolicy::default().mask_background),
         input_size: crop.image_size.unwrap_or(CropPolicy::default().input_size),
     }
 }

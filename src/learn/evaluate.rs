@@ -4,6 +4,7 @@
 pub mod classes;
 pub mod gate;
 pub mod identification;
+pub mod pixels;
 
 use image::RgbImage;
 use serde::Serialize;

@@ -8,7 +8,7 @@ mod embedder;
 mod network;
 mod plan;
 
-pub use classifier::{Classifier, LINEAR, Linear, state_input, stated_input, trained_with};
+pub use classifier::{Classifier, LINEAR, Linear, state, stated, trained_with};
 pub use crop::{CropPolicy, FILL, crop, fit, rotations};
 pub use embedder::{DEVIATION, Embedder, MEAN};
 pub use network::{EPS, Network, placed};

@@ -141,6 +141,9 @@ pub(in crate::cli) enum Dataset {
         /// A crop's side in pixels, a multiple of 14.
         #[arg(long, value_name = "PIXELS", default_value_t = 224, requires = "crops")]
         side: u32,
+        /// Greys the crops' background, as behind a detector that outlines.
+        #[arg(long, requires = "crops")]
+        mask_background: bool,
         /// Designs; each odd one is the look-alike of the even one before, in another strength.
         #[arg(long, value_name = "K")]
         packs: u32,

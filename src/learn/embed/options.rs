@@ -72,6 +72,8 @@ pub struct Options {
     pub batch: usize,
     /// The input's side in pixels, a multiple of 14 from 14 to 1540.
     pub imgsz: u32,
+    /// Whether the crops' background is grey already; the weights then say so, and an engine cuts crops alike.
+    pub mask_background: bool,
     /// Every seed is another run; the same seed on the same machine is the same run.
     pub seed: u64,
     /// What an embedder learns by.
@@ -124,6 +126,7 @@ impl Default for Options {
             together: 1,
             batch: 64,
             imgsz: 224,
+            mask_background: false,
             seed: 0,
             loss: Loss::Supcon,
             temperature: 0.1,
@@ -203,7 +206,12 @@ impl Options {
     /// How crops are brought to the network's input.
     #[must_use]
     pub fn policy(&self) -> CropPolicy {
-        CropPolicy { padding: 0.0, input_size: self.imgsz, ..CropPolicy::default() }
+        CropPolicy {
+            padding: 0.0,
+            input_size: self.imgsz,
+            mask_background: self.mask_background,
+            ..CropPolicy::default()
+        }
     }
 
     /// What the rates follow from, for batches of so many crops.

@@ -10,7 +10,7 @@ use crate::learn::train::results::write;
 use crate::learn::train::run::Files;
 use crate::learn::train::{TrainError, pictures};
 use crate::vision::checkpoint::{TensorData, Weights};
-use crate::vision::dino::{LINEAR, Plan, state_input};
+use crate::vision::dino::{LINEAR, Plan, state};
 use crate::vision::{Embedder, Runtime};
 
 /// Solves a head for the vectors of `weights`, and keeps both as a classifier in the run's folder. `tell` hears of how many
@@ -44,7 +44,7 @@ pub fn probe(request: &Request, mut weights: Weights, tell: &mut dyn FnMut(usize
     weights.tensors.insert(weight.into(), TensorData::from_f32(&[classes, plan.width], &rows));
     weights.tensors.insert(bias.into(), TensorData::from_f32(&[classes], &short(&mut solved.bias.iter())));
     weights.names = Some(request.names.to_vec());
-    state_input(&mut weights, options.imgsz);
+    state(&mut weights, &options.policy());
     let on = |crops, offset: usize, tell: &mut dyn FnMut(usize, usize)| {
         let mut tell = |done: usize| tell(offset + done, train + val);
         judge(&weights, Aim::Classify, crops, options.policy(), runtime, &mut tell)

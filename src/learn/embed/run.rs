@@ -22,7 +22,7 @@ use crate::learn::train::state::{self, Stand};
 use crate::learn::train::{TrainError, pictures};
 use crate::vision::Runtime;
 use crate::vision::checkpoint::{self, Weights};
-use crate::vision::dino::{LINEAR, state_input};
+use crate::vision::dino::{LINEAR, state};
 use crate::vision::keep_blocks;
 
 /// What a run is to do.
@@ -328,6 +328,6 @@ fn headed(mut weights: Weights, request: &Request) -> Result<Weights, TrainError
             }
         }
     }
-    state_input(&mut weights, options.imgsz);
+    state(&mut weights, &options.policy());
     Ok(weights)
 }

@@ -1,6 +1,6 @@
 //! One pack as the embedder sees it, without a set on the disk.
 
-use image::{RgbImage, imageops};
+use image::{GrayImage, RgbImage, imageops};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -53,7 +53,13 @@ pub fn crop(pack: &Pack, policy: &CropPolicy, seed: u64) -> RgbImage {
     let large = side as f32 / 224.0;
     let mut picture = lens::expose(frame, Harshness { blur: 1.3 * large, motion: 3.5 * large, noise: 0.055 }, &mut rng);
     if let Some(owners) = owners {
-        picture.pixels_mut().zip(owners).filter(|(_, owner)| *owner != 0).for_each(|(pixel, _)| *pixel = FILL);
+        // A detector's outline is a little off, too: rounded, and too narrow or too wide.
+        let inside = owners.iter().map(|owner| if *owner == 0 { 255 } else { 0 }).collect();
+        if let Some(exact) = GrayImage::from_raw(width, height, inside) {
+            let soft = imageops::blur(&exact, 1.5 * large.max(0.5));
+            let edge = rng.random_range(50..=200);
+            picture.pixels_mut().zip(soft.pixels()).filter(|(_, s)| s.0[0] < edge).for_each(|(pixel, _)| *pixel = FILL);
+        }
     }
     if !policy.square {
         return fit(&picture, policy);

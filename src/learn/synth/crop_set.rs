@@ -24,6 +24,8 @@ pub struct Order {
     pub crops: u32,
     /// A crop's side in pixels, a multiple of 14.
     pub side: u32,
+    /// Whether the background is grey, as behind a detector that outlines.
+    pub masked: bool,
     /// The number of the first design; those of other sets of the seed can be left out.
     pub first: u32,
     /// Of designs and pictures.
@@ -62,7 +64,7 @@ impl Order {
     /// How crops are cut: as the engine does.
     #[must_use]
     pub fn policy(&self) -> CropPolicy {
-        CropPolicy { input_size: self.side, ..CropPolicy::default() }
+        CropPolicy { input_size: self.side, mask_background: self.masked, ..CropPolicy::default() }
     }
 
     /// What a design (from 0) is for: the first are to learn from, the last to judge by.

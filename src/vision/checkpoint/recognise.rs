@@ -50,6 +50,9 @@ pub struct ModelInfo {
     /// The side of the input that it was trained with, in pixels, where the file states it; none for a detector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_size: Option<u32>,
+    /// Whether it was trained on crops whose background is grey, where the file states it; none for a detector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_background: Option<bool>,
     /// The number of parameters, without running statistics.
     pub parameters: u64,
     /// The kind that most numbers have: `fp16`, `fp32`, ….
@@ -79,6 +82,7 @@ pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Resul
         names: None,
         dimensions: None,
         input_size: None,
+        mask_background: None,
         parameters: weights.parameters(),
         dtype: weights.dtype().name().into(),
         batch_norm: None,
@@ -105,7 +109,7 @@ pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Resul
         info.architecture = plan.architecture();
         info.size = plan.size().into();
         info.dimensions = Some(plan.width as u32);
-        info.input_size = dino::stated_input(weights);
+        (info.input_size, info.mask_background) = dino::stated(weights);
         if dino::LINEAR.iter().any(|name| weights.get(name).is_some()) {
             dino::Linear::of(weights)?;
             info.task = Task::Classify;

@@ -16,6 +16,8 @@ use crate::vision::device::Runtime;
 pub const LINEAR: [&str; 2] = ["linear_head.weight", "linear_head.bias"];
 /// Under this key weights say what side of input, in pixels, they were trained with.
 const INPUT: &str = "input_size";
+/// Under this one whether the background of their crops was grey.
+const MASKED: &str = "mask_background";
 
 /// A linear head. It is shown the vector times the root of its length, so that its numbers are about 1, as behind a norm:
 /// a head learns better there than on numbers that shrink with the width.
@@ -142,17 +144,25 @@ impl Classifier {
 #[must_use]
 pub fn trained_with(weights: &Weights) -> CropPolicy {
     let policy = CropPolicy { padding: 0.0, ..CropPolicy::default() };
-    CropPolicy { input_size: stated_input(weights).unwrap_or(policy.input_size), ..policy }
+    let (input_size, mask_background) = stated(weights);
+    CropPolicy {
+        input_size: input_size.unwrap_or(policy.input_size),
+        mask_background: mask_background.unwrap_or(policy.mask_background),
+        ..policy
+    }
 }
 
-/// The side of input that weights say they were trained with; none where they say none that is possible.
+/// The side of input, in pixels, that weights say they were trained with, and whether the background of their crops was
+/// grey; none where they say nothing, or nothing that is possible.
 #[must_use]
-pub fn stated_input(weights: &Weights) -> Option<u32> {
-    let stated = weights.meta.get(INPUT)?.parse().ok()?;
-    CropPolicy { input_size: stated, ..CropPolicy::default() }.check().is_ok().then_some(stated)
+pub fn stated(weights: &Weights) -> (Option<u32>, Option<bool>) {
+    let possible = |side: &u32| CropPolicy { input_size: *side, ..CropPolicy::default() }.check().is_ok();
+    let side = weights.meta.get(INPUT).and_then(|side| side.parse().ok()).filter(possible);
+    (side, weights.meta.get(MASKED).and_then(|masked| masked.parse().ok()))
 }
 
-/// Lets weights say what side of input they were trained with.
-pub fn state_input(weights: &mut Weights, side: u32) {
-    weights.meta.insert(INPUT.into(), side.to_string());
+/// Lets weights say what crops they were trained with.
+pub fn state(weights: &mut Weights, policy: &CropPolicy) {
+    weights.meta.insert(INPUT.into(), policy.input_size.to_string());
+    weights.meta.insert(MASKED.into(), policy.mask_background.to_string());
 }

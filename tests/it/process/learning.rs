@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use image::{ImageFormat, Rgb, RgbImage};
 
@@ -55,12 +57,18 @@ fn an_embedder_and_classifiers_are_trained_and_judged() {
         }
     }
     // As the engine would answer: two labels enrolled by a picture each, one not.
-    let words = "evaluate --enrolled 1 --strangers 0.34 --model runs/nearness/weights/best.safetensors --out figures";
-    let found = &desk.json(words, &[&set], 0)[0]["identification"];
+    let judge =
+        "evaluate --enrolled 1 --strangers 0.34 --model runs/nearness/weights/best.safetensors --record held-out";
+    let words = format!("{judge} --out {}", desk.path("figures").display());
+    let found = &desk.json(&words, &[&set], 0)[0]["identification"];
     assert_eq!((&found["labels"], &found["strangers"]), (&2.into(), &1.into()), "{found}");
     assert_eq!((&found["recall_at_1"]["all"], &found["wrong_stranger"]["all"]), (&4.into(), &3.into()), "{found}");
     assert_eq!(found["by_label"].as_array().map(Vec::len), Some(2));
     files(&desk.path("figures"), &["open_set_curve.png"]);
+    let card = fs::read_to_string(desk.path("runs/nearness/weights/best.card.json")).unwrap();
+    let card: serde_json::Value = serde_json::from_str(&card).unwrap();
+    let recorded = &card["metrics"]["held-out"];
+    assert_eq!(recorded["figures"]["identification.recall_at_1"], found["recall_at_1"]["share"], "{recorded}");
     // Held against a gate: reached, missed, or too little to tell by.
     let full = "evaluate --model runs/full/weights/best.safetensors";
     for (gate, code, outcome) in [
@@ -104,13 +112,75 @@ fn a_search_tries_settings_and_can_be_gone_on_with() {
     let record = fs::read_to_string(run.join("tune.jsonl")).unwrap();
     let cut = record.rfind("{\"ended\"").unwrap();
     fs::write(run.join("tune.jsonl"), &record[..cut + 9]).unwrap();
-    let again = desk.json("train --resume runs/search", &[], 0);
+    let again = desk.json("train --resume", &[&run], 0);
     assert_eq!(again.last().unwrap()["trials"], found["trials"], "the same settings, the same figures");
     // What is over is told again.
-    assert_eq!(desk.json("train --resume runs/search", &[], 0).last().unwrap()["trials"], found["trials"]);
-    let refused = desk.run("train crops --model dinov2_vit64x2_14 --head linear --tune 3", &[]);
+    assert_eq!(desk.json("train --resume", &[&run], 0).last().unwrap()["trials"], found["trials"]);
+    let refused = desk.run("train --model dinov2_vit64x2_14 --head linear --tune 3", &[&set]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("leave --tune out"), "{}", text(&refused.stderr));
+}
+
+/// The weights that runs ended with, bit for bit.
+fn last(run: &Path) -> Vec<u8> {
+    fs::read(run.join("weights/last.safetensors")).unwrap()
+}
+
+#[test]
+fn a_killed_run_and_one_without_room_go_on_to_the_same_end() {
+    let desk = Desk::new(&[]);
+    crops(&desk);
+    let set = desk.path("crops");
+    let words = "imgsz=42 labels=3 per_label=3 epochs=6 --model dinov2_vit64x2_14 --origin here --name";
+    desk.json(&format!("train {words} whole"), &[&set], 0);
+    let whole = last(&desk.path("runs/whole"));
+
+    // SIGKILL as soon as something was kept, thrice.
+    let run = desk.path("runs/killed");
+    for round in 0..3 {
+        let begun = if round == 0 { format!("train {words} killed") } else { "train --resume".to_owned() };
+        let file: &Path = if round == 0 { &set } else { &run };
+        let mut child = desk.command(&begun, &[file]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let (state, began) = (run.join("weights/last.state"), Instant::now());
+        let before = fs::metadata(&state).and_then(|file| file.modified()).ok();
+        while fs::metadata(&state).and_then(|file| file.modified()).ok() == before
+            && child.try_wait().unwrap().is_none()
+        {
+            assert!(began.elapsed() < Duration::from_secs(120), "nothing is kept");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    desk.json("train --resume", &[&run], 0);
+    assert_eq!(last(&run), whole, "killed three times, the same weights");
+
+    // A file may not grow beyond 64 kB: as on a full disk, the state cannot be kept.
+    let run = desk.path("runs/full");
+    let mut child = desk.command(&format!("train {words} full"), &[&set]).stdout(Stdio::null()).spawn().unwrap();
+    while !run.join("weights/last.state").is_file() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let kept = fs::read(run.join("weights/last.state")).unwrap();
+    let resume = desk.command("train --resume", &[&run]);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""])
+        .arg(resume.get_program())
+        .args(resume.get_args());
+    for (name, value) in resume.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    let output = shell.output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot write") && !said.contains("panicked"), "{said}");
+    assert_eq!(fs::read(run.join("weights/last.state")).unwrap(), kept, "what was kept last stays");
+    desk.json("train --resume", &[&run], 0);
+    assert_eq!(last(&run), whole, "with room again, the same weights");
 }
 
 #[test]
