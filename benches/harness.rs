@@ -63,6 +63,11 @@ impl Bench {
         what.contains(&self.only)
     }
 
+    /// How many rounds are taken.
+    pub fn rounds(&self) -> usize {
+        self.rounds
+    }
+
     /// Starts a peer: a script of `benches/peers` and its arguments. None, said on stderr, where it cannot run.
     pub fn peer(&self, name: &str, script: &str, arguments: &[&str]) -> Option<Peer> {
         let python = self.python.as_ref()?;

@@ -16,6 +16,14 @@ use crate::served::{Served, peak_mb};
 const PICTURES: u32 = 24;
 
 pub fn run(bench: &Bench) {
+    let precisions = ["fp32", "bf16"];
+    let wanted = |precision| {
+        let paths = ["enroll", "identify"].map(|mode| format!("whole path, {mode}, {precision}"));
+        bench.wants(&beside(precision)) || paths.iter().any(|what| bench.wants(what))
+    };
+    if !precisions.into_iter().any(wanted) {
+        return;
+    }
     let (detector, embedder) = (inputs::detector(bench), inputs::embedder(bench));
     let folder = bench.scratch.path().join("path");
     for number in 0..PICTURES {
@@ -23,7 +31,7 @@ pub fn run(bench: &Bench) {
     }
     let texts = [&detector, &embedder, &folder].map(|path| path.display().to_string());
     let half = candidate(Runtime::cpu().device).is_some();
-    for precision in ["fp32", "bf16"] {
+    for precision in precisions {
         if precision == "bf16" && !half {
             continue;
         }
@@ -59,7 +67,20 @@ pub fn run(bench: &Bench) {
                 bench.compare(&format!("{what}: most memory held"), "MB", memory(&setting, &folder), &theirs);
             }
         }
+        let what = beside(precision);
+        if bench.wants(&what) {
+            let setting = |mode| Setting { detector: &detector, embedder: &embedder, mode, precision };
+            bench.measure(&what, "x", &mut [], || {
+                let enrolled = round(&setting("enroll"), &folder);
+                round(&setting("identify"), &folder) / enrolled
+            });
+        }
     }
+}
+
+/// What the comparison of the two paths is called in the results.
+fn beside(precision: &str) -> String {
+    format!("identify path by enroll path, images a second, {precision}")
 }
 
 struct Setting<'a> {
@@ -146,20 +167,22 @@ fn round(setting: &Setting<'_>, pictures: &Path) -> f64 {
             std::thread::sleep(Duration::from_millis(2));
         }
     };
-    // A first picture loads the models; it is not counted.
-    let drop_in = |from: &Path, name: &str| {
+    let drop_in = |from: &Path, watched: &Path, name: &str| {
         let beside = dir.path().join(name);
         std::fs::copy(from, &beside).expect("a copy");
         std::fs::rename(&beside, watched.join(name)).expect("the drop");
     };
+    // A first picture loads the models, and gives probes something to be compared with; it is not counted.
     let warm = dir.path().join("warm.png");
     inputs::photograph(999).save(&warm).expect("a picture");
-    drop_in(&warm, "first.png");
+    let enrolled = dir.path().join("watch/enroll/packs");
+    std::fs::create_dir_all(&enrolled).expect("a watched folder");
+    drop_in(&warm, &enrolled, "first.png");
     done(1);
     let began = Instant::now();
     for number in 0..PICTURES {
         let name = format!("{number}.jpg");
-        drop_in(&pictures.join(&name), &name);
+        drop_in(&pictures.join(&name), &watched, &name);
     }
     done(u64::from(PICTURES) + 1);
     let rate = f64::from(PICTURES) / began.elapsed().as_secs_f64();

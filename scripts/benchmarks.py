@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Puts the lines of `make bench` into docs/benchmarks.md.
 
-    scripts/benchmarks.py target/bench/lines.jsonl
+    scripts/benchmarks.py target/bench/lines.jsonl          a whole run: the table is made anew
+    scripts/benchmarks.py --part target/bench/lines.jsonl   a part (ONLY=...): its rows are replaced, the others stay
 
-The tables between the markers are made anew; the words around them are written by people.
+Each row has the day and the commit it was measured at. The words around the table are written by people.
 """
 
 import json
@@ -60,8 +61,10 @@ ALONE = [
     ("console, idle: bytes written in a minute", 0, True),
 ]
 
-# The same for figures that stand alone: name, figure, whether less is better.
+# The same for figures that are ratios already: name, figure, whether less is better.
 LIMITS = [
+    ("identify path by enroll path, images a second, fp32", 2.5, False),
+    ("identify path by enroll path, images a second, bf16", 2.5, False),
     ("opening the index of 1,000,000 vectors", 1000, True),
     ("index of 100,000 vectors in memory, by the vectors' own bytes", 1.2, True),
     ("index of 1,000,000 vectors in memory, by the vectors' own bytes", 1.2, True),
@@ -88,28 +91,66 @@ def number(value):
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def table(lines):
-    rows = ["| what | ours | spread | rounds | peer | its | ratio | aim | reached |", "|---|---|---|---|---|---|---|---|---|"]
-    for line in lines:
-        unit = line["unit"]
-        peer = [line["peer"], f"{number(line['peer_median'])} {unit}", f"{line['ratio']:.2f}"] if "peer" in line else ["", "", ""]
-        cells = [line["what"], f"{number(line['median'])} {unit}", number(line["spread"]), str(line["rounds"]), *peer, *aim(line)]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+HEAD = [
+    "| what | ours | spread | rounds | peer | its | ratio | aim | reached | measured |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+]
 
 
-lines = [json.loads(text) for text in pathlib.Path(sys.argv[1]).read_text().splitlines() if text.startswith("{")]
+def row(line, measured):
+    """The cells of a line."""
+    unit = line["unit"]
+    peer = [line["peer"], f"{number(line['peer_median'])} {unit}", f"{line['ratio']:.2f}"] if "peer" in line else ["", "", ""]
+    ours = [line["what"], f"{number(line['median'])} {unit}", number(line["spread"]), str(line["rounds"])]
+    return [*ours, *peer, *aim(line), measured]
+
+
+def name(cells):
+    """What a row is about: the measurement and the peer."""
+    return cells[0], cells[4]
+
+
+def standing(section):
+    """The rows that a page has, and the line that says where they were measured."""
+    rows = [[cell.strip() for cell in text[1:-1].split("|")] for text in section.splitlines() if text.startswith("|")]
+    about = next((text for text in section.splitlines() if text and not text.startswith("|")), "")
+    return [cells for cells in rows[2:] if len(cells) == HEAD[0].count("|") - 1], about
+
+
+def merged(old, new):
+    """The old rows with the new ones in their places; what was not there before comes after its like, or at the end."""
+    rows = list(old)
+    for cells in new:
+        same = [n for n, other in enumerate(rows) if name(other) == name(cells)]
+        if same:
+            rows[same[0]] = cells
+            continue
+        like = [n for n, other in enumerate(rows) if other[0] == cells[0]]
+        first_words = [n for n, other in enumerate(rows) if other[0].split(",")[0] == cells[0].split(",")[0]]
+        rows.insert(max(like or first_words or [len(rows) - 1]) + 1, cells)
+    beside = {cells[0] for cells in new if cells[4]}
+    # Measured alone before, beside peers now.
+    return [cells for cells in rows if cells[4] or cells[0] not in beside]
+
+
+part = "--part" in sys.argv
+(source,) = [argument for argument in sys.argv[1:] if argument != "--part"]
+lines = [json.loads(text) for text in pathlib.Path(source).read_text().splitlines() if text.startswith("{")]
 if not lines:
-    raise SystemExit(f"{sys.argv[1]}: no lines")
+    raise SystemExit(f"{source}: no lines")
 commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=PAGE.parent).stdout.strip()
-about = (
-    f"{time.strftime('%Y-%m-%d', time.gmtime())}, {lines[0]['machine']}, commit {commit}, "
-    "`make bench`."
-)
+measured = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {commit}"
+about = f"{lines[0]['machine']}; `make bench`."
+rows = [row(line, measured) for line in lines]
 page = PAGE.read_text()
-made = f"{BEGIN}\n\n{about}\n\n{table(lines)}\n\n{END}"
-page, count = re.subn(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: made, page, flags=re.DOTALL)
-if count != 1:
+found = re.findall(re.escape(BEGIN) + "(.*?)" + re.escape(END), page, flags=re.DOTALL)
+if len(found) != 1:
     raise SystemExit(f"{PAGE}: the markers are missing")
-PAGE.write_text(page)
+if part:
+    old, where = standing(found[0])
+    if where != about:
+        raise SystemExit(f"{PAGE} is of another machine ({where}); figures of two machines are not put into one table")
+    rows = merged(old, rows)
+table = "\n".join(HEAD + ["| " + " | ".join(cells) + " |" for cells in rows])
+PAGE.write_text(page.replace(found[0], f"\n\n{about}\n\n{table}\n\n"))
 print(f"{PAGE}: {len(lines)} figures")

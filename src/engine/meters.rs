@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::domain::view::{Job, StageStats, Stats};
 use crate::domain::{AbstainReason, Decision};
 
 /// Seconds of history that are kept.
 const HISTORY: usize = 120;
+/// How long work that has ended is still shown.
+const LINGER: Duration = Duration::from_secs(60);
 /// Latencies that are kept for each stage.
 const WINDOW: usize = 1024;
 /// The stages, in a picture's order.
@@ -22,6 +24,26 @@ struct Second {
     answers: u32,
 }
 
+/// Long work, and when it began and ended.
+struct Running {
+    job: Job,
+    began: Instant,
+    ended: Option<Instant>,
+}
+
+impl Running {
+    /// What is shown of it at this moment; nothing a while after its end.
+    fn shown(&self, now: Instant) -> Option<Job> {
+        if self.ended.is_some_and(|ended| now.saturating_duration_since(ended) >= LINGER) {
+            return None;
+        }
+        // Its time stands still with its end: a console must not draw again and again for work that is over.
+        let until = self.ended.unwrap_or(now);
+        let seconds = until.saturating_duration_since(self.began).as_secs();
+        Some(Job { seconds, ..self.job.clone() })
+    }
+}
+
 #[derive(Default)]
 struct Inside {
     seconds: VecDeque<Second>,
@@ -30,7 +52,7 @@ struct Inside {
     accepted: u64,
     abstained: BTreeMap<&'static str, (AbstainReason, u64)>,
     enrolled: u64,
-    jobs: Vec<(Job, Instant)>,
+    jobs: Vec<Running>,
     next_job: u64,
     cpu: Option<(Instant, f64)>,
     cores: f32,
@@ -110,26 +132,30 @@ impl Meters {
 
     /// Begins long work; it shows in the stats until a minute after its end.
     pub(super) fn job(&self, title: String, total: u64) -> u64 {
-        let mut inside = self.lock();
-        inside
-            .jobs
-            .retain(|(job, since)| (job.done < job.total && job.failed.is_none()) || since.elapsed().as_secs() < 60);
+        let (mut inside, now) = (self.lock(), Instant::now());
+        inside.jobs.retain(|running| running.shown(now).is_some());
         inside.next_job += 1;
         let id = inside.next_job;
-        inside.jobs.push((Job { id, title, done: 0, total, seconds: 0, failed: None }, Instant::now()));
+        let job = Job { id, title, done: 0, total, seconds: 0, failed: None };
+        inside.jobs.push(Running { job, began: now, ended: (total == 0).then_some(now) });
         id
     }
 
-    pub(super) fn progress(&self, id: u64, done: u64) {
-        if let Some((job, _)) = self.lock().jobs.iter_mut().find(|(job, _)| job.id == id) {
-            job.done = done;
+    fn change(&self, id: u64, change: impl FnOnce(&mut Job)) {
+        if let Some(running) = self.lock().jobs.iter_mut().find(|running| running.job.id == id) {
+            change(&mut running.job);
+            if running.job.done >= running.job.total || running.job.failed.is_some() {
+                running.ended.get_or_insert_with(Instant::now);
+            }
         }
     }
 
+    pub(super) fn progress(&self, id: u64, done: u64) {
+        self.change(id, |job| job.done = done);
+    }
+
     pub(super) fn job_failed(&self, id: u64, error: String) {
-        if let Some((job, _)) = self.lock().jobs.iter_mut().find(|(job, _)| job.id == id) {
-            job.failed = Some(error);
-        }
+        self.change(id, |job| job.failed = Some(error));
     }
 
     /// The figures as they stand; the caller adds what the meters do not know.
@@ -167,11 +193,7 @@ impl Meters {
             accept_history,
             oldest_waiting_seconds: None,
             eta_seconds: (waiting > 0 && rate_60s > 0.0).then(|| (waiting as f32 / rate_60s).ceil() as u64),
-            jobs: inside
-                .jobs
-                .iter()
-                .map(|(job, since)| Job { seconds: since.elapsed().as_secs(), ..job.clone() })
-                .collect(),
+            jobs: inside.jobs.iter().filter_map(|running| running.shown(Instant::now())).collect(),
             memory_bytes: resident_bytes(),
             cpu_cores: inside.cores,
             disk_free_bytes: 0,
@@ -215,4 +237,26 @@ fn cpu_seconds() -> Option<f64> {
     let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
     Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ended_work_stands_still_and_is_gone_a_minute_later() {
+        let meters = Meters::new();
+        let (whole, broken) = (meters.job("reading".into(), 2), meters.job("building".into(), 9));
+        let shown = |meters: &Meters, later: u64| -> Vec<(String, u64)> {
+            let inside = meters.lock();
+            let at = |running: &Running| running.shown(Instant::now() + Duration::from_secs(later));
+            inside.jobs.iter().filter_map(at).map(|job| (job.title, job.seconds)).collect()
+        };
+        assert_eq!(shown(&meters, 100), [("reading".into(), 100), ("building".into(), 100)], "they run on");
+        meters.progress(whole, 2);
+        meters.job_failed(broken, "no room".into());
+        assert_eq!(shown(&meters, 50), [("reading".into(), 0), ("building".into(), 0)], "their time stands still");
+        assert!(shown(&meters, 61).is_empty());
+        assert_eq!(meters.stats(0).jobs.len(), 2, "a minute has not passed");
+    }
 }

@@ -13,6 +13,11 @@ use crate::domain::{
 use crate::files;
 use crate::intake::clean::Reject;
 
+/// From so many files on, several threads tidy them.
+const MANY: usize = 32;
+/// How many: removing a file is mostly waiting, above all where the disk is told of each block that became free.
+const TIDIERS: usize = 4;
+
 /// The file's place in quarantine.
 pub(super) fn quarantined_data(dir: &Path, item: &ItemId) -> PathBuf {
     dir.join(format!("{item}.data"))
@@ -113,6 +118,22 @@ impl Engine {
             }
             return;
         }
+        let share = ended.len().div_ceil(if ended.len() < MANY { 1 } else { TIDIERS });
+        std::thread::scope(|scope| {
+            let mut shares = ended.chunks(share);
+            let own = shares.next();
+            for share in shares {
+                let thread = std::thread::Builder::new().name("tidy".into());
+                if thread.spawn_scoped(scope, || self.tidy(share)).is_err() {
+                    self.tidy(share);
+                }
+            }
+            own.into_iter().for_each(|share| self.tidy(share));
+        });
+    }
+
+    /// Removes what lies in the queue's folder for ways whose end is recorded.
+    fn tidy(&self, ended: &[Ended]) {
         for Ended { work, fact } in ended {
             let item = &work.claim.facts.item;
             if !matches!(fact, Fact::ImageQuarantined(_) | Fact::ImageFailed(_)) && work.claim.released {

@@ -78,6 +78,8 @@ fn no_dropped_file_is_lost_in_a_flood() {
     let rate = dropped.len() as f64 / began.elapsed().as_secs_f64();
     println!("{rate:.0} files/s over all");
     engine.stop();
+    let tidied = fs::read_dir(desk.path("database/queue")).unwrap().count();
+    assert_eq!(tidied, 0, "nothing stays behind in the queue's folder");
     desk.prove();
     let mut outcomes: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
     for entry in desk.json("journal export", &[], 0) {
