@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use tch::TchError;
 
 use crate::vision::VisionError;
+use crate::vision::checkpoint::CheckpointError;
 
 /// Why training stopped.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,9 @@ pub enum TrainError {
         /// Why not.
         source: std::io::Error,
     },
+    /// Weights that could not be kept.
+    #[error("{0}; what was kept before is untouched, and `--resume` goes on from it")]
+    Keep(#[from] CheckpointError),
     /// A run that cannot go on.
     #[error("{path}: {why}")]
     Resume {

@@ -311,8 +311,7 @@ pub(super) fn kept(
     name: &str,
     metrics: &serde_json::Value,
 ) -> Result<(), TrainError> {
-    let failed = |error: checkpoint::CheckpointError| TrainError::Weights(error.to_string());
-    checkpoint::keep(weights, &files.weights, name, metrics.clone()).map(drop).map_err(failed)
+    Ok(checkpoint::keep(weights, &files.weights, name, metrics.clone()).map(drop)?)
 }
 
 /// Weights with the head that they are to be trained through.

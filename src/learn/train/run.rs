@@ -418,8 +418,7 @@ impl<'a> Run<'a> {
         let halved = weights.halved();
         let metrics = row.metrics();
         let kept = |name: &str| {
-            let failed = |error: checkpoint::CheckpointError| TrainError::Weights(error.to_string());
-            checkpoint::keep(&halved, &self.files.weights, name, metrics.clone()).map_err(failed)
+            checkpoint::keep(&halved, &self.files.weights, name, metrics.clone()).map_err(TrainError::Keep)
         };
         if better {
             kept("best")?;

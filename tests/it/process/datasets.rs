@@ -155,7 +155,7 @@ fn drawn_sets_and_their_versions() {
     // Crops: a folder a pack, packs to choose by that are not learnt from, look-alikes beside each other.
     let crops = desk.path("crops");
     let words =
-        format!("dataset synth --crops 2 --side 42 --packs 6 --first-design 11 --val 0.34 --out {}", crops.display());
+        format!("dataset synth --crops 2 --side 42 --packs 6 --first-design 11 --val 0.5 --out {}", crops.display());
     let made = &desk.json(&words, &[], 0)[0];
     assert_eq!((&made["packs"]["train"], &made["packs"]["val"]), (&3.into(), &3.into()), "{made}");
     let names = |part: &str| -> Vec<String> {
@@ -172,7 +172,7 @@ fn drawn_sets_and_their_versions() {
         (vec_of(&["000011", "000012", "000013"]), vec_of(&["000014", "000015", "000016"]))
     );
     let checked = &desk.json("dataset check", &[&crops], 0)[0];
-    assert_eq!(checked["pictures"], 12, "{checked}");
+    assert_eq!(checked["splits"]["val"]["pictures"], 6, "{checked}");
     for (wrong, named) in
         [("--crops 2 --packs 1", "1 packs"), ("--crops 2 --packs 4 --side 50", "50"), ("--packs 4", "--images")]
     {

@@ -131,16 +131,16 @@ fn a_killed_run_and_one_without_room_go_on_to_the_same_end() {
     let desk = Desk::new(&[]);
     crops(&desk);
     let set = desk.path("crops");
-    let words = "imgsz=42 labels=3 per_label=3 epochs=6 --model dinov2_vit64x2_14 --origin here --name";
-    desk.json(&format!("train {words} whole"), &[&set], 0);
+    let settings = "imgsz=42 labels=3 per_label=3 epochs=6 --model dinov2_vit64x2_14 --origin here --name";
+    let words = format!("train {} {settings}", set.display());
+    desk.json(&format!("{words} whole"), &[], 0);
     let whole = last(&desk.path("runs/whole"));
 
     // SIGKILL as soon as something was kept, thrice.
     let run = desk.path("runs/killed");
     for round in 0..3 {
-        let begun = if round == 0 { format!("train {words} killed") } else { "train --resume".to_owned() };
-        let file: &Path = if round == 0 { &set } else { &run };
-        let mut child = desk.command(&begun, &[file]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let begun = if round == 0 { format!("{words} killed") } else { format!("train --resume {}", run.display()) };
+        let mut child = desk.command(&begun, &[]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let (state, began) = (run.join("weights/last.state"), Instant::now());
         let before = fs::metadata(&state).and_then(|file| file.modified()).ok();
         while fs::metadata(&state).and_then(|file| file.modified()).ok() == before
@@ -157,7 +157,7 @@ fn a_killed_run_and_one_without_room_go_on_to_the_same_end() {
 
     // A file may not grow beyond 64 kB: as on a full disk, the state cannot be kept.
     let run = desk.path("runs/full");
-    let mut child = desk.command(&format!("train {words} full"), &[&set]).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = desk.command(&format!("{words} full"), &[]).stdout(Stdio::null()).spawn().unwrap();
     while !run.join("weights/last.state").is_file() {
         assert!(child.try_wait().unwrap().is_none(), "it ended early");
         std::thread::sleep(Duration::from_millis(2));
@@ -190,8 +190,10 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
     let set = desk.path("crops");
     let set = set.display();
     desk.json("model untrained yolov8n --name finder", &[], 0);
-    desk.write("one/train/red/1.png", b"x");
-    desk.write("one/val/red/2.png", b"x");
+    for (folder, n) in [("train/red", 1), ("val/red", 2)] {
+        let drawn = encoded(&RgbImage::from_pixel(42, 42, Rgb([n * 20; 3])), ImageFormat::Png);
+        desk.write(format!("one/{folder}/{n}.png"), &drawn);
+    }
     desk.write("torn/train/red/1.png", b"no picture");
     for (folder, n) in [("train/red", 3), ("train/blue", 4), ("val/red", 5), ("val/red", 6), ("val/blue", 7)] {
         let drawn = encoded(&RgbImage::from_pixel(42, 42, Rgb([n * 20; 3])), ImageFormat::Png);
