@@ -215,9 +215,10 @@ pub fn rows(objects: &[Object]) -> String {
     text
 }
 
-/// `data.yaml`; names are JSON strings, which are YAML.
+/// `data.yaml`; names are JSON strings, which are YAML. It names no `path`: what it names lies beside it, for sightline and for
+/// Ultralytics, to whom `.` would be the folder that it was started in.
 pub(in crate::learn) fn description(splits: impl Iterator<Item = Split>, names: &[String]) -> String {
-    let mut text = String::from("path: .\n");
+    let mut text = String::new();
     splits.for_each(|split| text.push_str(&format!("{0}: images/{0}\n", split.name())));
     text.push_str("names:\n");
     for (number, name) in names.iter().enumerate() {
