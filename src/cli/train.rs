@@ -230,6 +230,13 @@ impl Going {
         Ok(Self { reader: Reader::of(&config), runtime, stop })
     }
 
+    /// Stops a run that is not to go on, or all where Ctrl-C was pressed.
+    fn heed(&self, stop: &AtomicBool, goes_on: bool) {
+        if !goes_on || self.stop.load(Ordering::Relaxed) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn read(&self, path: &Path) -> Result<RgbImage, String> {
         self.reader.read(path).map(|(_, clean)| clean.image)
     }

@@ -1,7 +1,6 @@
 //! Training of YOLOv8.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
@@ -103,13 +102,8 @@ fn once(
     let (mut show, mut outlines) = (Show::new(out, options.epochs), false);
     let ended = train(&request, one.begin, &mut |told| {
         show_told(&mut show, &mut outlines, told);
-        let goes_on = match told {
-            Told::Epoch(row) => after(row.epoch, row.fitness),
-            _ => true,
-        };
-        if !goes_on || going.stop.load(Ordering::Relaxed) {
-            stop.store(true, Ordering::Relaxed);
-        }
+        let goes_on = if let Told::Epoch(row) = told { after(row.epoch, row.fitness) } else { true };
+        going.heed(stop, goes_on);
     });
     show.end()?;
     Ok(ended?)

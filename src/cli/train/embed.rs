@@ -1,7 +1,6 @@
 //! Training of embedders and classifiers.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
@@ -210,13 +209,8 @@ fn once(
     let mut show = Show::new(out, options.epochs);
     let ended = train(&request, one.begin, &mut |told| {
         show_told(&mut show, told);
-        let goes_on = match told {
-            Told::Epoch(row) => after(row.epoch, row.fitness),
-            _ => true,
-        };
-        if !goes_on || going.stop.load(Ordering::Relaxed) {
-            stop.store(true, Ordering::Relaxed);
-        }
+        let goes_on = if let Told::Epoch(row) = told { after(row.epoch, row.fitness) } else { true };
+        going.heed(stop, goes_on);
     });
     show.end()?;
     Ok(ended?)
