@@ -9,16 +9,18 @@ mkdir -p "$work"
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 machine="$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) cores"
 
-# Of the detector designs 0 to 599 are learnt from and chosen by, of the embedder 0 to 2999 (the last 180 chosen by). Those from
-# 100000 on are never learnt from: 100000 to 100399 are photographed, of the crops 100400 to 100699 thresholds are chosen by, and
-# 100700 to 100999 are judged by.
+# Of the detector designs 0 to 599 are learnt from and chosen by, of the embedder 5000 below 10000 (the last 200 chosen by). Those
+# from 100000 on are never learnt from: 100000 to 100399 are photographed, of the crops' 600 designs from 101000 on thresholds are
+# chosen by half, and the other half is judged by; the 400 from 103000 on are all in pairs that differ in the strength alone.
 synth() {
   [ -d "$work/$1" ] || "$sightline" dataset synth --out "$work/$1" --seed 1 "${@:2}"
 }
 synth packs --images 2200 --packs 600 --val 0.09
 synth held-out --images 2000 --packs 400 --first-design 100000 --test 1
-synth crops --crops 12 --side 112 --mask-background --packs 3000 --val 0.06
-synth held-out-crops --crops 12 --side 112 --mask-background --packs 600 --first-design 100400 --val 0.5 --test 0.5
+cut=(--side 112 --mask-background --align)
+synth crops --crops 8 "${cut[@]}" --upright --packs 5000 --pairs 0.4 --val 0.04
+synth held-out-crops --crops 12 "${cut[@]}" --packs 600 --pairs 0.1 --first-design 101000 --val 0.5 --test 0.5
+synth held-out-pairs --crops 12 "${cut[@]}" --packs 400 --first-design 103000 --val 0.5 --test 0.5
 
 # A run to its end: begun, or gone on with.
 train() {

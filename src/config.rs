@@ -196,6 +196,8 @@ pub struct Crop {
     pub square: bool,
     /// Whether what lies outside the mask is greyed; none for as the embedder's weights were trained.
     pub mask_background: Option<bool>,
+    /// Whether an object is turned to lie level; none for as the embedder's weights were trained.
+    pub align: Option<bool>,
     /// Side of the embedder's input, a multiple of 14; none for the one that its weights were trained with.
     pub image_size: Option<u32>,
 }

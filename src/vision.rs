@@ -26,6 +26,8 @@ pub mod yolo;
 
 pub mod masks;
 
+pub mod rectangle;
+
 pub mod draw;
 
 // From a detection to a vector.

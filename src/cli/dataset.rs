@@ -56,12 +56,38 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             write(out, &reader, &set, copy, format)
         }
         Command::Check { set, sheet } => check_set(out, &reader, set, sheet.as_deref()),
-        Command::Synth { out: dir, images, crops, side, mask_background, packs, seed, first_design, val, test } => {
+        Command::Synth {
+            out: dir,
+            images,
+            crops,
+            side,
+            mask_background,
+            align,
+            upright,
+            pairs,
+            packs,
+            seed,
+            first_design,
+            val,
+            test,
+        } => {
             let (packs, first, seed, val, test) = (*packs, *first_design, *seed, *val, *test);
             match *crops {
                 Some(crops) => synth_crops(
                     out,
-                    &crop_set::Order { packs, crops, side: *side, masked: *mask_background, first, seed, val, test },
+                    &crop_set::Order {
+                        packs,
+                        crops,
+                        side: *side,
+                        masked: *mask_background,
+                        align: *align,
+                        upright: *upright,
+                        pairs: *pairs,
+                        first,
+                        seed,
+                        val,
+                        test,
+                    },
                     dir,
                 ),
                 None => synth(out, &Order { images: images.unwrap_or(0), packs, first, seed, val, test }, dir),

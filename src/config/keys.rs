@@ -105,6 +105,12 @@ pub const KEYS: &[Key] = &[
         "grey out what lies outside the mask; auto: where the embedder's weights were trained so",
     ),
     key(
+        "crop.align",
+        Kind::AutoOrFlag,
+        "auto",
+        "turn an outlined object to lie level; auto: where the embedder's weights were trained so",
+    ),
+    key(
         "crop.image_size",
         Kind::AutoOrMultiple(14, 1400, 14),
         "auto",

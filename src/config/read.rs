@@ -319,6 +319,7 @@ impl Values<'_> {
                 padding: self.number("crop.padding"),
                 square: self.flag("crop.square"),
                 mask_background: self.flag_or_auto("crop.mask_background"),
+                align: self.flag_or_auto("crop.align"),
                 image_size: self.whole_or_auto("crop.image_size"),
             },
             intake: Intake {

@@ -108,6 +108,7 @@ pub fn crop_policy(crop: &config::Crop, embedder: &ModelInfo) -> CropPolicy {
     shown_policy(&config::Crop {
         image_size: crop.image_size.or(embedder.input_size),
         mask_background: crop.mask_background.or(embedder.mask_background),
+        align: crop.align.or(embedder.align),
         ..*crop
     })
 }
@@ -119,6 +120,7 @@ pub fn shown_policy(crop: &config::Crop) -> CropPolicy {
         padding: crop.padding,
         square: crop.square,
         mask_background: crop.mask_background.unwrap_or(CropPolicy::default().mask_background),
+        align: crop.align.unwrap_or(CropPolicy::default().align),
         input_size: crop.image_size.unwrap_or(CropPolicy::default().input_size),
     }
 }

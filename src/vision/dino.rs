@@ -8,8 +8,8 @@ mod embedder;
 mod network;
 mod plan;
 
-pub use classifier::{Classifier, LINEAR, Linear, state, stated, trained_with};
-pub use crop::{CropPolicy, FILL, crop, fit, rotations};
+pub use classifier::{Classifier, LINEAR, Linear, Stated, state, stated, trained_with};
+pub use crop::{CropPolicy, FILL, crop, fit, level, rotations};
 pub use embedder::{DEVIATION, Embedder, MEAN};
 pub use network::{EPS, Network, placed};
 pub use plan::{HEAD, PATCH, Plan};

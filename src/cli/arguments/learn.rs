@@ -144,6 +144,15 @@ pub(in crate::cli) enum Dataset {
         /// Greys the crops' background, as behind a detector that outlines.
         #[arg(long, requires = "crops")]
         mask_background: bool,
+        /// Turns packs so that they lie level, as behind a detector that outlines where `crop.align` is on.
+        #[arg(long, requires = "crops")]
+        align: bool,
+        /// Turns those that lie level so that their print reads from left to right: to learn from with `upright=true`.
+        #[arg(long, requires = "align")]
+        upright: bool,
+        /// Share of the packs that stand in look-alike pairs; the others are the first of a pair each, with crops.
+        #[arg(long, value_name = "SHARE", requires = "crops", default_value_t = 1.0)]
+        pairs: f64,
         /// Designs; each odd one is the look-alike of the even one before, in another strength.
         #[arg(long, value_name = "K")]
         packs: u32,

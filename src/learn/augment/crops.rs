@@ -104,11 +104,20 @@ impl Changes {
     }
 }
 
-/// A changed copy of a square crop, of the same side. What it does not cover is the colour that crops are filled up with.
+fn chance(of: f32, rng: &mut StdRng) -> bool {
+    of > 0.0 && rng.random_bool(f64::from(of))
+}
+
+/// By how many right angles a crop is to be turned, 0 to 3.
 #[must_use]
-pub fn change(crop: &RgbImage, changes: &Changes, rng: &mut StdRng) -> RgbImage {
-    let chance = |of: f32, rng: &mut StdRng| of > 0.0 && rng.random_bool(f64::from(of));
-    let quarters = if chance(changes.turn, rng) { rng.random_range(0..4) } else { 0 };
+pub fn quarters(changes: &Changes, rng: &mut StdRng) -> u8 {
+    if chance(changes.turn, rng) { rng.random_range(0..4) } else { 0 }
+}
+
+/// A changed copy of a square crop, of the same side, turned by so many right angles first. What it does not cover is the
+/// colour that crops are filled up with.
+#[must_use]
+pub fn change(crop: &RgbImage, quarters: u8, changes: &Changes, rng: &mut StdRng) -> RgbImage {
     let turned = match quarters {
         1 => imageops::rotate90(crop),
         2 => imageops::rotate180(crop),
@@ -155,7 +164,11 @@ mod tests {
     #[test]
     fn nothing_is_changed_where_nothing_should_be_and_quarters_are_exact() {
         let crop = corner();
-        let change = |changes: &Changes, seed| super::change(&crop, changes, &mut StdRng::seed_from_u64(seed));
+        let change = |changes: &Changes, seed| {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let quarters = quarters(changes, &mut rng);
+            super::change(&crop, quarters, changes, &mut rng)
+        };
         assert_eq!(change(&Changes::none(), 1), crop);
         let turn = Changes { turn: 1.0, ..Changes::none() };
         let all = crate::vision::rotations(&crop);
@@ -171,7 +184,11 @@ mod tests {
     #[test]
     fn a_seed_gives_the_same_crop_and_every_change_shows() {
         let crop = corner();
-        let change = |changes: &Changes, seed| super::change(&crop, changes, &mut StdRng::seed_from_u64(seed));
+        let change = |changes: &Changes, seed| {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let quarters = quarters(changes, &mut rng);
+            super::change(&crop, quarters, changes, &mut rng)
+        };
         let none = Changes::none();
         for changes in [
             Changes { degrees: 90.0, ..none },

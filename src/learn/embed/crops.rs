@@ -8,7 +8,7 @@ use image::RgbImage;
 use rand::seq::SliceRandom as _;
 
 use super::judge::Aim;
-use crate::learn::augment::crops::{Changes, change};
+use crate::learn::augment::crops::{Changes, change, quarters};
 use crate::learn::dataset::{Dataset, Kind, Split};
 use crate::learn::train::TrainError;
 use crate::learn::train::loader::{Read, dice};
@@ -67,6 +67,8 @@ pub struct Order {
     pub pick: Pick,
     /// How much is changed.
     pub changes: Changes,
+    /// Whether all crops of a label are turned by the same right angles.
+    pub upright: bool,
 }
 
 impl<'a> Crops<'a> {
@@ -196,7 +198,13 @@ impl<'a> Crops<'a> {
         for (at, place) in places.into_iter().enumerate() {
             let at = (number * self.size(order.pick) + at) as u64;
             let crop = self.crop(place)?;
-            let changed = change(&crop, &order.changes, &mut dice(order.seed, order.epoch, at));
+            let mut rng = dice(order.seed, order.epoch, at);
+            let mut turn = quarters(&order.changes, &mut rng);
+            if order.upright {
+                let alike = u64::MAX / 4 + ((number as u64) << 32) + u64::from(self.labels[place]);
+                turn = quarters(&order.changes, &mut dice(order.seed, order.epoch, alike));
+            }
+            let changed = change(&crop, turn, &order.changes, &mut rng);
             batch.pixels.extend_from_slice(changed.as_raw());
             batch.labels.push(self.labels[place]);
         }
@@ -292,7 +300,7 @@ mod tests {
         };
         let crops = Crops::new(items, &read, 7, policy, 0);
         let pick = Pick::Balanced { labels: 3, each: 4, together: 1 };
-        let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none() };
+        let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none(), upright: false };
         assert_eq!((crops.len(), crops.batches(pick)), (42, 4));
         let mut met = BTreeSet::new();
         for number in 0..4 {
@@ -317,9 +325,29 @@ mod tests {
         let read = |_: &Path| Ok(RgbImage::new(14, 14));
         let crops = Crops::new(items, &read, 6, policy, 0);
         let pick = Pick::Balanced { labels: 2, each: 1, together: 2 };
-        let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none() };
+        let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none(), upright: false };
         let pairs: BTreeSet<Vec<u32>> = (0..3).map(|number| crops.batch(&order, number).unwrap().labels).collect();
         assert_eq!(pairs, BTreeSet::from([vec![0, 1], vec![2, 3], vec![4, 5]]));
+    }
+
+    #[test]
+    fn upright_crops_of_a_label_are_turned_alike_and_labels_in_every_way() {
+        let policy = CropPolicy { input_size: 14, ..CropPolicy::default() };
+        let items = (0..80).map(|n| (PathBuf::from(n.to_string()), n / 4)).collect();
+        let read = |_: &Path| Ok(RgbImage::from_fn(14, 14, |x, y| Rgb([x as u8, y as u8, 0])));
+        let crops = Crops::new(items, &read, 20, policy, 1 << 20);
+        let pick = Pick::Balanced { labels: 20, each: 3, together: 1 };
+        let changes = Changes { turn: 1.0, ..Changes::none() };
+        let order = Order { seed: 5, epoch: 0, pick, changes, upright: true };
+        let corners = |order: &Order| -> Vec<[u8; 3]> {
+            let batch = crops.batch(order, 0).unwrap();
+            batch.pictures().iter().map(|picture| picture.get_pixel(0, 0).0).collect()
+        };
+        let alike = corners(&order);
+        assert!(alike.chunks(3).all(|of_one| of_one.iter().all(|corner| *corner == of_one[0])), "{alike:?}");
+        assert_eq!(alike.iter().collect::<BTreeSet<_>>().len(), 4);
+        let each = corners(&Order { upright: false, ..order });
+        assert!(each.chunks(3).any(|of_one| of_one[0] != of_one[1]), "{each:?}");
     }
 
     #[test]
@@ -331,7 +359,7 @@ mod tests {
         };
         let policy = CropPolicy { input_size: 14, ..CropPolicy::default() };
         let crops = Crops::new(items, &read, 3, policy, 1 << 20);
-        let order = Order { seed: 1, epoch: 0, pick: Pick::Shuffled(4), changes: Changes::none() };
+        let order = Order { seed: 1, epoch: 0, pick: Pick::Shuffled(4), changes: Changes::none(), upright: false };
         let mut seen: Vec<u8> = Vec::new();
         for number in 0..crops.batches(order.pick) {
             let batch = crops.batch(&order, number).unwrap();

@@ -139,7 +139,7 @@ impl Network {
         let last = block + 1 == self.plan.depth;
         let class = |x: &Tensor| if last { x.f_narrow(1, 0, 1) } else { Ok(x.shallow_clone()) };
         let (q, k, v) = (part(&class(&seen)?, 0)?, part(&seen, 1)?, part(&seen, 2)?);
-        let seen = Tensor::f_scaled_dot_product_attention::<Tensor>(&q, &k, &v, None, 0.0, false, None, false)?;
+        let seen = attend(&q, &k, &v)?;
         let seen = seen.f_transpose(1, 2)?.f_flatten(2, 3)?;
         let x = self.plus(&class(x)?, &self.linear(&name("attn.proj"), &seen)?, &name("ls1.gamma"))?;
         let inner = self.norm(&name("norm2"), &x)?.f_to_kind(self.kind)?;
@@ -182,6 +182,19 @@ fn is_head(name: &str) -> bool {
 /// Weights without what they were trained through.
 pub fn without_margin(weights: &mut Weights) {
     weights.tensors.remove(MARGIN);
+}
+
+/// What each query sees, `[batch, heads, queries, channels]`.
+///
+/// libtorch's fused attention learns bf16 on a CPU by a product a head and picture, each of which oneDNN prepares anew: measured, 106 ms
+/// there and back for 128 pictures of 65 tokens, against 15 ms for whole products with their shares in between.
+fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor, TchError> {
+    if q.kind() != Kind::BFloat16 || q.device() != Device::Cpu {
+        return Tensor::f_scaled_dot_product_attention::<Tensor>(q, k, v, None, 0.0, false, None, false);
+    }
+    let scores = q.f_mul_scalar((HEAD as f64).powf(-0.5))?.f_matmul(&k.f_transpose(2, 3)?)?;
+    // The shares are counted in fp32 and rounded once.
+    scores.f_softmax(-1, Kind::BFloat16)?.f_matmul(v)
 }
 
 /// `[batch, tokens, width]` to `[batch, heads, tokens, channels]`.

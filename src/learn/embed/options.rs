@@ -74,6 +74,11 @@ pub struct Options {
     pub imgsz: u32,
     /// Whether the crops' background is grey already; the weights then say so, and an engine cuts crops alike.
     pub mask_background: bool,
+    /// Whether the crops lie level; the weights then say so, and an engine turns its crops alike.
+    pub align: bool,
+    /// Embedders: whether the crops' print is upright, too: what `turn` turns is then all crops of a label alike, so that two
+    /// that are turned differently need not look the same to the network, as four rotations are enrolled of each.
+    pub upright: bool,
     /// Every seed is another run; the same seed on the same machine is the same run.
     pub seed: u64,
     /// What an embedder learns by.
@@ -127,6 +132,8 @@ impl Default for Options {
             batch: 64,
             imgsz: 224,
             mask_background: false,
+            align: false,
+            upright: false,
             seed: 0,
             loss: Loss::Supcon,
             temperature: 0.1,
@@ -210,6 +217,7 @@ impl Options {
             padding: 0.0,
             input_size: self.imgsz,
             mask_background: self.mask_background,
+            align: self.align,
             ..CropPolicy::default()
         }
     }

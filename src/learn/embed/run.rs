@@ -183,7 +183,8 @@ impl<'a> Run<'a> {
     fn epoch(&mut self, optimiser: &mut Optimiser, tell: &mut dyn FnMut(&Told)) -> Result<bool, TrainError> {
         let options = self.request.options;
         let (epoch, train) = (self.stand.epoch, self.request.train);
-        let order = Order { seed: options.seed, epoch, pick: self.pick, changes: options.augment };
+        let order =
+            Order { seed: options.seed, epoch, pick: self.pick, changes: options.augment, upright: options.upright };
         let numbers = self.stand.batch as usize..self.count as usize;
         std::thread::scope(|scope| {
             for batch in ahead(scope, numbers, options.workers, move |number| train.batch(&order, number)) {

@@ -10,14 +10,19 @@ use super::paint::Frame;
 use super::scene::{Placed, Stage, lay, paint, photograph, stand};
 use super::{blister, clutter, face, table};
 use crate::vision::CropPolicy;
-use crate::vision::dino::{FILL, fit};
+use crate::vision::dino::{FILL, fit, level};
+use crate::vision::masks::Bitmap;
+use crate::vision::rectangle::Rectangle;
 
 /// One pack as the embedder sees it: cut out of a photograph by a detector's slightly wrong box, with what lies around it,
-/// at any turn, in any light; `policy.input_size` pixels square. Drawn at that size, so that it takes milliseconds.
+/// at any turn, in any light; `policy.input_size` pixels square. Drawn at about that size, so that it takes milliseconds.
+/// Where the policy aligns, it lies level, but any side of it may be up unless it is to be `upright`.
 #[must_use]
-pub fn crop(pack: &Pack, policy: &CropPolicy, seed: u64) -> RgbImage {
+pub fn crop(pack: &Pack, policy: &CropPolicy, upright: bool, seed: u64) -> RgbImage {
     let mut rng = SmallRng::seed_from_u64(stirred(&[seed, 2]));
     let side = policy.input_size.max(1);
+    // What is turned afterwards is drawn larger, so that little is lost.
+    let drawn = if policy.align { side * 4 / 3 } else { side };
     let mut stage = Stage::new(1000.0, 1000.0, 110.0, 0.5, &mut rng);
     let yaw = if stage.standing { rng.random_range(-0.6..0.6) } else { rng.random_range(0.0..std::f32::consts::TAU) };
     let at = [rng.random_range(-30.0..30.0), rng.random_range(-30.0..30.0)];
@@ -39,18 +44,19 @@ pub fn crop(pack: &Pack, policy: &CropPolicy, seed: u64) -> RgbImage {
     // A detector's box is a little off.
     let mut off = || longer * (policy.padding + rng.random_range(-0.03..0.03_f32));
     let (left, top, right, bottom) = (left - off(), top - off(), right + off(), bottom + off());
-    let scale = side as f32 / (right - left).max(bottom - top).max(1.0);
-    let length = |from: f32, to: f32| (((to - from) * scale).round() as u32).clamp(1, side);
+    let scale = drawn as f32 / (right - left).max(bottom - top).max(1.0);
+    let length = |from: f32, to: f32| (((to - from) * scale).round() as u32).clamp(1, drawn);
     let (width, height) = (length(left, right), length(top, bottom));
     stage.camera.cut([left, top], scale);
     stage.ppm = stage.camera.focal * stage.camera.see([at[0], at[1], 0.0]).near;
     let mut placed = vec![stand(pack, 0, &stage, at, 0.0, yaw, &mut SmallRng::seed_from_u64(seed))];
+    let reading = placed[0].rotation;
     beside(&mut placed, &stage, &mut rng);
     let mut frame = Frame::new(width, height);
     table::lay(&mut frame, &stage.camera, &mut rng);
     let _areas = paint(&mut frame, placed, &stage.camera, &stage.light, &mut rng);
-    let owners = policy.mask_background.then(|| frame.owner.clone());
-    let large = side as f32 / 224.0;
+    let owners = (policy.mask_background || policy.align).then(|| frame.owner.clone());
+    let large = drawn as f32 / 224.0;
     let mut picture = lens::expose(frame, Harshness { blur: 1.3 * large, motion: 3.5 * large, noise: 0.055 }, &mut rng);
     if let Some(owners) = owners {
         // A detector's outline is a little off, too: rounded, and too narrow or too wide.
@@ -58,7 +64,19 @@ pub fn crop(pack: &Pack, policy: &CropPolicy, seed: u64) -> RgbImage {
         if let Some(exact) = GrayImage::from_raw(width, height, inside) {
             let soft = imageops::blur(&exact, 1.5 * large.max(0.5));
             let edge = rng.random_range(50..=200);
-            picture.pixels_mut().zip(soft.pixels()).filter(|(_, s)| s.0[0] < edge).for_each(|(pixel, _)| *pixel = FILL);
+            if policy.mask_background {
+                picture.pixels_mut().zip(soft.pixels()).filter(|(_, s)| s.0[0] < edge).for_each(|(p, _)| *p = FILL);
+            }
+            if policy.align {
+                let mut outline = Bitmap::new(width, height);
+                soft.enumerate_pixels().for_each(|(x, y, s)| outline.set(x, y, s.0[0] >= edge));
+                if let Some(lies) = Rectangle::of(&outline) {
+                    let room = lies.size[0].max(lies.size[1]) * (policy.padding + rng.random_range(-0.02..0.02_f32));
+                    let square = level(&picture, &lies.grown(room.max(0.0)), policy);
+                    let turned = (reading - lies.angle.to_degrees()) / 90.0;
+                    return if upright { turned_back(&square, turned.round() as i32) } else { square };
+                }
+            }
         }
     }
     if !policy.square {
@@ -67,6 +85,16 @@ pub fn crop(pack: &Pack, policy: &CropPolicy, seed: u64) -> RgbImage {
     let mut square = RgbImage::from_pixel(side, side, FILL);
     imageops::replace(&mut square, &picture, i64::from((side - width) / 2), i64::from((side - height) / 2));
     square
+}
+
+/// A crop whose print is turned clockwise by so many right angles, turned so that it reads from left to right.
+fn turned_back(crop: &RgbImage, quarters: i32) -> RgbImage {
+    match quarters.rem_euclid(4) {
+        1 => imageops::rotate270(crop),
+        2 => imageops::rotate180(crop),
+        3 => imageops::rotate90(crop),
+        _ => crop.clone(),
+    }
 }
 
 /// Other things at a pack's side, and now and then one over its edge.
@@ -113,7 +141,7 @@ impl Pack {
 
     /// Itself as the embedder sees it; see [`crop`].
     #[must_use]
-    pub fn crop(&self, policy: &CropPolicy, seed: u64) -> RgbImage {
-        crop(self, policy, seed)
+    pub fn crop(&self, policy: &CropPolicy, upright: bool, seed: u64) -> RgbImage {
+        crop(self, policy, upright, seed)
     }
 }

@@ -4,6 +4,7 @@ use super::camera::{Camera, Seen, Space, dot, minus, unit};
 use super::canvas::Texture;
 use super::plane::Homography;
 use super::solid::{Patch, Skin};
+use crate::vision::rectangle::hull;
 
 /// Nothing labelled is seen here.
 pub(super) const NOBODY: u8 = u8::MAX;
@@ -284,25 +285,4 @@ fn depth_plane(seen: &[Seen; 4]) -> Option<[f32; 3]> {
     let (first, second) = (plane([seen[0], seen[1], seen[2]]), plane([seen[0], seen[2], seen[3]]));
     let (det, best) = if first.0 > second.0 { first } else { second };
     (det > 1e-3).then_some(best)
-}
-
-/// The convex outline around points (Andrew's monotone chain), its inside to the right as in [`side`].
-fn hull(points: &[[f32; 2]]) -> Vec<[f32; 2]> {
-    let mut sorted = points.to_vec();
-    sorted.sort_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
-    let turn = |o: [f32; 2], a: [f32; 2], b: [f32; 2]| (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0]);
-    let chain = |points: &mut dyn Iterator<Item = [f32; 2]>| {
-        let mut chain: Vec<[f32; 2]> = Vec::new();
-        for point in points {
-            while chain.len() >= 2 && turn(chain[chain.len() - 2], chain[chain.len() - 1], point) <= 0.0 {
-                chain.pop();
-            }
-            chain.push(point);
-        }
-        chain.pop();
-        chain
-    };
-    let mut hull = chain(&mut sorted.iter().copied());
-    hull.extend(chain(&mut sorted.iter().rev().copied()));
-    hull
 }

@@ -55,7 +55,8 @@ pub(super) struct Placed {
     /// Half of its footprint, and its turn.
     pub(super) half: [f32; 2],
     yaw: f32,
-    rotation: f32,
+    /// How its print is turned, degrees clockwise.
+    pub(super) rotation: f32,
 }
 
 impl Placed {

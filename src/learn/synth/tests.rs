@@ -10,7 +10,8 @@ use rand::rngs::SmallRng;
 use super::design::stirred;
 use super::scene::{LEAST_VISIBLE, instances, painted, photograph};
 use super::set::{self, Order};
-use super::{Form, Pack};
+use super::{Form, Pack, crop_set};
+
 use crate::vision::CropPolicy;
 
 #[test]
@@ -21,9 +22,9 @@ fn a_seed_draws_the_same_picture() {
     assert_ne!(pack.photograph(3), pack.photograph(4));
     assert_ne!(pack, Pack::numbered(8, 4));
     let policy = CropPolicy { input_size: 112, ..CropPolicy::default() };
-    assert_eq!(pack.crop(&policy, 5), pack.crop(&policy, 5));
-    assert_ne!(pack.crop(&policy, 5), pack.crop(&policy, 6));
-    assert_eq!(pack.crop(&policy, 5).dimensions(), (112, 112));
+    assert_eq!(pack.crop(&policy, false, 5), pack.crop(&policy, false, 5));
+    assert_ne!(pack.crop(&policy, false, 5), pack.crop(&policy, false, 6));
+    assert_eq!(pack.crop(&policy, false, 5).dimensions(), (112, 112));
 }
 
 #[test]
@@ -175,4 +176,58 @@ fn orders_that_cannot_be_drawn_are_refused() {
         assert!(error.contains(words), "{error}");
     }
     assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is left behind");
+}
+
+fn crops() -> crop_set::Order {
+    crop_set::Order {
+        packs: 20,
+        crops: 2,
+        side: 42,
+        masked: true,
+        align: true,
+        upright: false,
+        pairs: 1.0,
+        first: 11,
+        seed: 5,
+        val: 0.0,
+        test: 0.3,
+    }
+}
+
+#[test]
+fn so_many_designs_of_a_set_of_crops_have_a_look_alike() {
+    assert_eq!(crops().designs(), (11..31).collect::<Vec<u32>>());
+    assert_eq!(crop_set::Order { pairs: 0.0, ..crops() }.designs(), (6..26).map(|look| look * 2).collect::<Vec<u32>>());
+    for (pairs, twins) in [(0.1, 2), (0.2, 4), (0.5, 10), (1.0, 20)] {
+        let designs = crop_set::Order { pairs, first: 0, ..crops() }.designs();
+        assert!(designs.windows(2).all(|two| two[0] < two[1]), "{designs:?}");
+        let has_twin = |number: &&u32| designs.contains(&(*number ^ 1));
+        let found = designs.iter().filter(has_twin).count();
+        assert!(designs.len() == 20 && found.abs_diff(twins) <= 2, "{pairs}: {designs:?}");
+        let in_twos = designs.chunks(2).filter(|two| two[0] + 1 == two[1]).count();
+        assert_eq!(in_twos * 2, found, "{designs:?}");
+    }
+    for (wrong, words) in [
+        (crop_set::Order { pairs: 1.1, ..crops() }, "pairs 1.1"),
+        (crop_set::Order { align: false, upright: true, ..crops() }, "--align"),
+        (crop_set::Order { first: u32::MAX - 30, ..crops() }, "below 2^31"),
+    ] {
+        assert!(wrong.check().unwrap_err().contains(words));
+    }
+}
+
+#[test]
+fn a_crop_that_is_upright_is_the_one_that_lies_level_turned_by_right_angles() {
+    let policy = CropPolicy { input_size: 56, mask_background: true, align: true, ..CropPolicy::default() };
+    let mut met = BTreeSet::new();
+    for number in 0..12 {
+        let pack = Pack::numbered(7, number);
+        let (level, upright) = (pack.crop(&policy, false, 5), pack.crop(&policy, true, 5));
+        let turned = crate::vision::rotations(&level).iter().position(|one| *one == upright);
+        met.insert(turned.unwrap());
+        // A level pack fills its square from side to side, and its corners are its own.
+        let filled = level.enumerate_pixels().filter(|(_, _, pixel)| **pixel == crate::vision::dino::FILL).count();
+        assert!(filled < 56 * 56 * 7 / 10, "pack {number}: {filled} pixels are filled");
+    }
+    assert!(met.len() >= 3, "{met:?}");
 }

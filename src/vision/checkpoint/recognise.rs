@@ -53,6 +53,9 @@ pub struct ModelInfo {
     /// Whether it was trained on crops whose background is grey, where the file states it; none for a detector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_background: Option<bool>,
+    /// Whether it was trained on crops that lie level, where the file states it; none for a detector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub align: Option<bool>,
     /// The number of parameters, without running statistics.
     pub parameters: u64,
     /// The kind that most numbers have: `fp16`, `fp32`, ….
@@ -83,6 +86,7 @@ pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Resul
         dimensions: None,
         input_size: None,
         mask_background: None,
+        align: None,
         parameters: weights.parameters(),
         dtype: weights.dtype().name().into(),
         batch_norm: None,
@@ -109,7 +113,8 @@ pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Resul
         info.architecture = plan.architecture();
         info.size = plan.size().into();
         info.dimensions = Some(plan.width as u32);
-        (info.input_size, info.mask_background) = dino::stated(weights);
+        let stated = dino::stated(weights);
+        (info.input_size, info.mask_background, info.align) = (stated.input_size, stated.mask_background, stated.align);
         if dino::LINEAR.iter().any(|name| weights.get(name).is_some()) {
             dino::Linear::of(weights)?;
             info.task = Task::Classify;

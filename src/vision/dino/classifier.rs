@@ -18,6 +18,8 @@ pub const LINEAR: [&str; 2] = ["linear_head.weight", "linear_head.bias"];
 const INPUT: &str = "input_size";
 /// Under this one whether the background of their crops was grey.
 const MASKED: &str = "mask_background";
+/// And under this one whether they lay level.
+const ALIGNED: &str = "align";
 
 /// A linear head. It is shown the vector times the root of its length, so that its numbers are about 1, as behind a norm:
 /// a head learns better there than on numbers that shrink with the width.
@@ -140,29 +142,45 @@ impl Classifier {
     }
 }
 
+/// What weights say of the crops that they were trained with; none where they say nothing, or nothing that is possible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stated {
+    /// The side of the input, pixels.
+    pub input_size: Option<u32>,
+    /// Whether the background was grey.
+    pub mask_background: Option<bool>,
+    /// Whether they lay level.
+    pub align: Option<bool>,
+}
+
 /// The preparation of pictures that weights were trained with, as far as they say.
 #[must_use]
 pub fn trained_with(weights: &Weights) -> CropPolicy {
     let policy = CropPolicy { padding: 0.0, ..CropPolicy::default() };
-    let (input_size, mask_background) = stated(weights);
+    let stated = stated(weights);
     CropPolicy {
-        input_size: input_size.unwrap_or(policy.input_size),
-        mask_background: mask_background.unwrap_or(policy.mask_background),
+        input_size: stated.input_size.unwrap_or(policy.input_size),
+        mask_background: stated.mask_background.unwrap_or(policy.mask_background),
+        align: stated.align.unwrap_or(policy.align),
         ..policy
     }
 }
 
-/// The side of input, in pixels, that weights say they were trained with, and whether the background of their crops was
-/// grey; none where they say nothing, or nothing that is possible.
+/// What weights say of the crops that they were trained with.
 #[must_use]
-pub fn stated(weights: &Weights) -> (Option<u32>, Option<bool>) {
+pub fn stated(weights: &Weights) -> Stated {
     let possible = |side: &u32| CropPolicy { input_size: *side, ..CropPolicy::default() }.check().is_ok();
-    let side = weights.meta.get(INPUT).and_then(|side| side.parse().ok()).filter(possible);
-    (side, weights.meta.get(MASKED).and_then(|masked| masked.parse().ok()))
+    let flag = |key: &str| weights.meta.get(key).and_then(|value| value.parse().ok());
+    Stated {
+        input_size: weights.meta.get(INPUT).and_then(|side| side.parse().ok()).filter(possible),
+        mask_background: flag(MASKED),
+        align: flag(ALIGNED),
+    }
 }
 
 /// Lets weights say what crops they were trained with.
 pub fn state(weights: &mut Weights, policy: &CropPolicy) {
     weights.meta.insert(INPUT.into(), policy.input_size.to_string());
     weights.meta.insert(MASKED.into(), policy.mask_background.to_string());
+    weights.meta.insert(ALIGNED.into(), policy.align.to_string());
 }

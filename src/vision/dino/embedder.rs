@@ -142,6 +142,10 @@ fn fingerprint(weights: ImageId, policy: &CropPolicy, precision: Precision) -> F
     hash.update(policy.padding.to_le_bytes());
     hash.update([u8::from(policy.square), u8::from(policy.mask_background)]);
     hash.update(policy.input_size.to_le_bytes());
+    // So does a crop that is not turned.
+    if policy.align {
+        hash.update(b"\0align");
+    }
     if precision != Precision::Fp32 {
         hash.update(format!("\0{precision}"));
     }
@@ -159,6 +163,7 @@ mod tests {
             CropPolicy { padding: 0.06, ..policy },
             CropPolicy { square: !policy.square, ..policy },
             CropPolicy { mask_background: !policy.mask_background, ..policy },
+            CropPolicy { align: !policy.align, ..policy },
             CropPolicy { input_size: 518, ..policy },
         ];
         let full = |weights, policy| fingerprint(ImageId([weights; 32]), policy, Precision::Fp32);
@@ -167,7 +172,7 @@ mod tests {
         all.extend([Precision::Bf16, Precision::Fp16].map(|half| fingerprint(ImageId([1; 32]), &policy, half)));
         all.sort();
         all.dedup();
-        assert_eq!(all.len(), 8);
+        assert_eq!(all.len(), 9);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use sightline::vision::{CropPolicy, DetectOptions, Runtime, Task, Weights, check
 use super::samples;
 use crate::support::{image_files, picture};
 
-const POLICY: CropPolicy = CropPolicy { padding: 0.0, square: true, mask_background: false, input_size: 56 };
+const POLICY: CropPolicy =
+    CropPolicy { padding: 0.0, square: true, mask_background: false, align: false, input_size: 56 };
 
 /// Whether this machine has a faster precision; says so where it has not.
 fn fast(test: &str) -> bool {
