@@ -45,15 +45,18 @@ common=(batch=16 nbs=16 optimizer=adamw momentum=0.9 warmup_bias_lr=0 cos_lr=tru
 train pack-seg-320 packs --model yolov8n-seg epochs=24 imgsz=320 lr0=0.001 warmup_epochs=2 "${common[@]}"
 train pack-seg packs --model "$work/runs/pack-seg-320/weights/best.safetensors" epochs=5 imgsz=640 lr0=0.0004 warmup_epochs=0.5 \
   close_mosaic=2 "${common[@]}"
-train pack-embed crops --model dinov2_vit256x8_14 epochs=10 imgsz=112 mask_background=true labels=24 per_label=4 together=2 lr0=0.0006 warmup_epochs=0.2 \
-  weight_decay=0.05 scale=0.1 blur=0.1 cache_mb=2500 seed=1 amp=auto
+train pack-embed crops --model dinov2_vit256x8_14 epochs=10 imgsz=112 mask_background=true align=true upright=true labels=32 \
+  per_label=4 together=2 lr0=0.001 warmup_epochs=0.5 temperature=0.07 weight_decay=0.05 degrees=6 scale=0.1 blur=0.1 hsv_s=0.3 \
+  hsv_v=0.3 cache_mb=2500 seed=1 amp=auto
 
 licence="MIT OR Apache-2.0"
 for name in pack-seg pack-embed; do
   "$sightline" model import "$work/runs/$name/weights/best.safetensors" --name "$name" --licence "$licence" --force
 done
 "$sightline" evaluate "$work/held-out" --split test --model models/pack-seg.safetensors --record "2000 pictures of 400 designs never learnt from"
-# The first tells thresholds, for `decision` in config.yaml; the second judges by them.
-judge=(--model models/pack-embed.safetensors --enrolled 3 --strangers 0.333)
-"$sightline" evaluate "$work/held-out-crops" --split val "${judge[@]}"
-"$sightline" evaluate "$work/held-out-crops" --split test "${judge[@]}" --record "200 designs never learnt from, 100 strangers"
+# The first two tell thresholds, for `decision` in config.yaml; the others judge by them.
+judge=(--model models/pack-embed.safetensors --enrolled 3)
+"$sightline" evaluate "$work/held-out-crops" --split val "${judge[@]}" --strangers 0.333
+"$sightline" evaluate "$work/held-out-pairs" --split val "${judge[@]}"
+"$sightline" evaluate "$work/held-out-crops" --split test "${judge[@]}" --strangers 0.333 --record "200 designs never learnt from, 20 in pairs, 100 strangers"
+"$sightline" evaluate "$work/held-out-pairs" --split test "${judge[@]}" --record "200 designs never learnt from, all in pairs that differ in the strength alone"

@@ -15,7 +15,7 @@ use super::output::Out;
 use super::serve::{log_to_files, needs_terminal, run_console};
 use super::session::{Own, Session};
 use super::{CliError, Ended, Outcome};
-use crate::config::{Config, documented_yaml};
+use crate::config::{Config, Models, documented_yaml};
 use crate::domain::view::{DbVerified, GalleryStats, JournalVerified, QueueStats, Stats, Status};
 use crate::learn::synth::Pack;
 use crate::vision::{checkpoint, random};
@@ -81,21 +81,7 @@ fn make(workspace: &Path) -> Result<(Config, &'static str), CliError> {
     fs::create_dir_all(&models).map_err(failed)?;
     fs::write(&mark, "Made by `sightline demo`; everything here is drawn.\n").map_err(failed)?;
     if !path.exists() {
-        let overrides = [
-            ("detect.objects", "whole".to_owned()),
-            ("intake.settle_ms", "200".to_owned()),
-            ("decision.min_similarity", "0.97".to_owned()),
-            ("decision.min_margin", "0.002".to_owned()),
-        ];
-        let shipped = ["models/pack-seg.safetensors", "models/pack-embed.safetensors"].map(PathBuf::from);
-        let text = if shipped.iter().all(|weights| weights.is_file()) {
-            let absolute =
-                |path: &PathBuf| std::path::absolute(path).map(|p| json!(p).to_string()).map_err(CliError::failed);
-            documented_yaml(&[("models.detector", absolute(&shipped[0])?), ("models.embedder", absolute(&shipped[1])?)])
-        } else {
-            documented_yaml(&overrides)
-        };
-        fs::write(&path, text).map_err(failed)?;
+        fs::write(&path, documented_yaml(&settings()?)).map_err(failed)?;
     }
     let config = Config::load(workspace)?;
     if !config.models.embedder.is_file() {
@@ -103,8 +89,31 @@ fn make(workspace: &Path) -> Result<(Config, &'static str), CliError> {
             random::dinov2("dinov2_vits14", 1).ok_or_else(|| CliError::Failed("no such architecture".into()))?;
         checkpoint::save(&weights, &models, "pack-embed")?;
     }
-    let card = fs::read_to_string(config.models.embedder.with_extension("card.json")).unwrap_or_default();
-    Ok((config, if card.contains("untrained") { "untrained" } else { "trained" }))
+    let weights = if checkpoint::is_untrained(&config.models.embedder) { "untrained" } else { "trained" };
+    Ok((config, weights))
+}
+
+/// What the demo's config says other than the defaults: the weights and thresholds of the folder that it is started in, where both
+/// weights are there and trained.
+fn settings() -> Result<Vec<(&'static str, String)>, CliError> {
+    let here = Config::load(Path::new(".")).ok();
+    if let Some(Config { models: Models { detector, embedder }, decision, .. }) = &here
+        && [detector, embedder].into_iter().all(|weights| weights.is_file() && !checkpoint::is_untrained(weights))
+    {
+        let quoted = |path: &Path| std::path::absolute(path).map(|p| json!(p).to_string()).map_err(CliError::failed);
+        return Ok(vec![
+            ("models.detector", quoted(detector)?),
+            ("models.embedder", quoted(embedder)?),
+            ("decision.min_similarity", decision.min_similarity.to_string()),
+            ("decision.min_margin", decision.min_margin.to_string()),
+        ]);
+    }
+    Ok(vec![
+        ("detect.objects", "whole".into()),
+        ("intake.settle_ms", "200".into()),
+        ("decision.min_similarity", "0.97".into()),
+        ("decision.min_margin", "0.002".into()),
+    ])
 }
 
 /// Drops drawn pictures into the watched folders until told to stop.

@@ -28,6 +28,7 @@ use crate::intake::claim::Claims;
 use crate::intake::dedupe::{PerceptualHash, PerceptualIndex};
 use crate::journal::{Journal, Reader};
 use crate::store::Store;
+use crate::vision::CropPolicy;
 
 /// What the model thread says about itself.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub(super) struct ModelsState {
     pub(super) embedder: ModelStatus,
     pub(super) device: Option<String>,
     pub(super) fingerprint: Option<Fingerprint>,
+    /// How crops are cut; until the embedder is loaded, as far as the settings alone say.
+    pub(super) crops: CropPolicy,
 }
 
 /// What only one thread at a time may touch: the journal.

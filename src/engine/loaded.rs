@@ -62,6 +62,7 @@ impl Engine {
         let mut state = lock(&self.models);
         state.device = Some(models.device.clone());
         state.fingerprint = Some(models.fingerprint());
+        state.crops = models.crops();
         let [detector, embedder] = &models.details;
         for (status, detail, untrained) in [(0, detector, models.untrained[0]), (1, embedder, models.untrained[1])] {
             let status = if status == 0 { &mut state.detector } else { &mut state.embedder };

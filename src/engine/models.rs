@@ -65,7 +65,7 @@ pub fn load_models(config: &Config) -> Result<Models, String> {
         let settled = detector_precision(config, runtime, path, &read.info);
         let loaded = vision::Detector::of(&read, settled.runtime).map_err(said)?;
         details[0] = format!("{}, {}", read.info.architecture, settled.describe());
-        detector = Some((loaded, read.info.sha256, is_untrained(path), settled.runtime.precision()));
+        detector = Some((loaded, read.info.sha256, checkpoint::is_untrained(path), settled.runtime.precision()));
     }
     let path = present(&config.models.embedder, "models.embedder")?;
     let said = |error: VisionError| format!("models.embedder: {}: {error}", path.display());
@@ -79,16 +79,10 @@ pub fn load_models(config: &Config) -> Result<Models, String> {
         Some((.., detects)) if *detects != precision => format!("{place}, detector {detects}, embedder {precision}"),
         _ => format!("{place} {precision}"),
     };
-    let untrained = [detector.as_ref().is_some_and(|(_, _, untrained, _)| *untrained), is_untrained(path)];
+    let untrained = [detector.as_ref().is_some_and(|(_, _, untrained, _)| *untrained), checkpoint::is_untrained(path)];
     let (detector, detector_id) =
         detector.map(|(detector, id, ..)| (Box::new(detector) as Box<dyn Detect>, id)).unzip();
     Ok(Models { detector, detector_id, embedder: Box::new(embedder), device, details, untrained })
-}
-
-/// Whether the card beside a model's file says that it was never trained.
-#[must_use]
-pub fn is_untrained(path: &Path) -> bool {
-    checkpoint::card(path).is_some_and(|card| card.origin.contains("untrained"))
 }
 
 fn present<'a>(path: &'a Path, key: &str) -> Result<&'a Path, String> {
@@ -206,6 +200,12 @@ impl Models {
         let side = self.embedder.policy().input_size;
         let vectors = self.embed(config, &[RgbImage::new(side, side)])?;
         Ok(vectors.first().map_or(0, |vector| vector.as_slice().len()))
+    }
+
+    /// How crops are cut for the embedder.
+    #[must_use]
+    pub fn crops(&self) -> CropPolicy {
+        *self.embedder.policy()
     }
 
     /// The embedder's fingerprint.

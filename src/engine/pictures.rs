@@ -7,13 +7,12 @@ use image::imageops::FilterType;
 use image::{DynamicImage, ImageFormat, RgbImage};
 
 use super::EngineError;
-use super::core::Engine;
-use super::models::shown_policy;
+use super::core::{Engine, lock};
 use super::outcome::quarantined_data;
 use crate::domain::{Detection, Fact, ImageId, SightingId};
 use crate::files;
 use crate::intake::clean::{Format, Limits, clean};
-use crate::vision;
+use crate::vision::{self, CropPolicy};
 
 /// The most pixels of a side that are sent.
 const LARGEST: u32 = 4096;
@@ -83,13 +82,15 @@ impl Engine {
         }
     }
 
-    /// A sighting's crop as PNG, as the embedder sees it, within a size.
+    /// A sighting's crop as PNG, cut as for the embedder, within a size; finer than it sees it where its input is small.
     ///
     /// # Errors
     /// When there is no such sighting, or it was imported.
     pub fn crop(&self, sighting: SightingId, size: (Option<u32>, Option<u32>)) -> Result<Vec<u8>, EngineError> {
         let (picture, object) = self.seen_as(sighting)?;
-        png(&within(vision::crop(&picture, &object, &shown_policy(&self.config.crop)), size))
+        let mut policy = lock(&self.models).crops;
+        policy.input_size = policy.input_size.max(CropPolicy::default().input_size);
+        png(&within(vision::crop(&picture, &object, &policy), size))
     }
 }
 

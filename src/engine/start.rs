@@ -155,6 +155,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         embedder: idle(&config.models.embedder),
         device: None,
         fingerprint: None,
+        crops: super::models::shown_policy(&config.crop),
     };
     let engine = Arc::new(Engine {
         watching: options.watch,

@@ -27,7 +27,9 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 pub use error::{CheckpointError, Fault};
-pub use import::{Card, Listed, UNKNOWN_LICENCE, beside, card, import, keep, list, record, record_figures, save};
+pub use import::{
+    Card, Listed, UNKNOWN_LICENCE, beside, card, import, is_untrained, keep, list, record, record_figures, save,
+};
 pub use recognise::{ModelInfo, Task};
 pub use tensors::to_tensor;
 pub use weights::{Dtype, TensorData, Weights};

@@ -10,6 +10,7 @@ mod index;
 mod inputs;
 mod kills;
 mod learning;
+mod shipped;
 mod socket;
 
 use std::fs;

@@ -193,6 +193,12 @@ pub fn card(path: &Path) -> Option<Card> {
     serde_json::from_slice(&files::read_within(&beside(path), LARGEST_CARD).ok()?).ok()
 }
 
+/// Whether the card beside a model's file says that it was never trained.
+#[must_use]
+pub fn is_untrained(path: &Path) -> bool {
+    card(path).is_some_and(|card| card.origin.contains("untrained"))
+}
+
 /// Puts the outcome of a comparison into the card beside a model's file, in the place of an earlier one of the same
 /// kind. False where there is no card to put it into (a file outside a models' folder).
 ///
