@@ -65,6 +65,7 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             align,
             upright,
             pairs,
+            by,
             packs,
             seed,
             first_design,
@@ -76,6 +77,7 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
                 Some(crops) => synth_crops(
                     out,
                     &crop_set::Order {
+                        by: if by == "strength" { crop_set::By::Strength } else { crop_set::By::Pack },
                         packs,
                         crops,
                         side: *side,

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::arguments::Evaluate as Command;
 use super::dataset::Reader;
 use super::output::{Out, tell};
-use super::train::usable;
+use super::train::{usable, weights_at};
 use super::{CliError, Ended};
 use crate::config::Config;
 use crate::domain::display_safe;
@@ -96,9 +96,9 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             "{path}: it has no pictures in `{split}`; choose another part (--split)"
         )));
     }
-    let path = command.model.clone().unwrap_or_else(|| config.models.detector.clone());
+    let path =
+        command.model.as_ref().map_or_else(|| config.models.detector.clone(), |path| weights_at(workspace, path));
     let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
-    let path = workspace.join(path);
     let model = checkpoint::read(&path)?;
     if let Some(dir) = &command.out {
         let failed =

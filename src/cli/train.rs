@@ -71,17 +71,25 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
 
 /// The model's file; none where the model is the name of an architecture, to begin with random weights.
 fn file_of(workspace: &Path, model: &str) -> Result<Option<Checkpoint>, CliError> {
-    let path = workspace.join(model);
-    // A file of the name of an architecture is not meant.
-    let is_name = !model.contains(['.', '/']) && (model.starts_with("yolov8") || model.starts_with("dinov2"));
-    if !is_name && !model.contains(['.', '/']) && !path.exists() {
+    let path = weights_at(workspace, Path::new(model));
+    if !is_name(model) && !model.contains(['.', '/']) && !path.exists() {
         return Err(CliError::Usage(format!(
             "there is no architecture and no file `{}`; to begin from nothing there are yolov8{{n,s,m,l,x}}[-seg] and \
              dinov2_vit{{s,b,l,g}}14",
             display_safe(model)
         )));
     }
-    if is_name { Ok(None) } else { Ok(Some(checkpoint::read(&path)?)) }
+    if is_name(model) { Ok(None) } else { Ok(Some(checkpoint::read(&path)?)) }
+}
+
+/// Whether a model is an architecture's name; a file of such a name is not meant.
+fn is_name(model: &str) -> bool {
+    !model.contains(['.', '/']) && (model.starts_with("yolov8") || model.starts_with("dinov2"))
+}
+
+/// Where weights are that are named: in the folder where the command was given, else in the workspace.
+pub(super) fn weights_at(workspace: &Path, path: &Path) -> PathBuf {
+    if path.is_file() { path.to_owned() } else { workspace.join(path) }
 }
 
 /// The set that is named, and where it is.
@@ -148,7 +156,14 @@ fn begin_folder(
     let dir = folder(&workspace.join(&command.runs), command.name.as_deref())?;
     let mut own = own.to_vec();
     own.extend(command.tune.map(|count| (TUNE, count.into())));
-    write_args(&dir, data, &command.model, &own, options)?;
+    // A run may be gone on with from anywhere.
+    let model = if is_name(&command.model) {
+        command.model.clone()
+    } else {
+        let path = weights_at(workspace, Path::new(&command.model));
+        std::path::absolute(path).map_err(CliError::failed)?.display().to_string()
+    };
+    write_args(&dir, data, &model, &own, options)?;
     Ok(dir)
 }
 

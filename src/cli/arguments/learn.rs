@@ -68,6 +68,8 @@ pub(in crate::cli) enum Head {
     Linear,
     /// The head and the network.
     Full,
+    /// No head: an embedder, from a classifier's weights too.
+    None,
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +155,9 @@ pub(in crate::cli) enum Dataset {
         /// Share of the packs that stand in look-alike pairs; the others are the first of a pair each, with crops.
         #[arg(long, value_name = "SHARE", requires = "crops", default_value_t = 1.0)]
         pairs: f64,
+        /// What a folder stands for: a pack, or a strength on whatever pack, to learn reading by.
+        #[arg(long, requires = "crops", default_value = "pack", value_parser = ["pack", "strength"])]
+        by: String,
         /// Designs; each odd one is the look-alike of the even one before, in another strength.
         #[arg(long, value_name = "K")]
         packs: u32,

@@ -39,7 +39,7 @@ enum Way {
 impl Way {
     fn of(head: Option<Head>) -> Self {
         match head {
-            None => Self::Embed,
+            None | Some(Head::None) => Self::Embed,
             Some(Head::Linear) => Self::Linear,
             Some(Head::Full) => Self::Full,
         }

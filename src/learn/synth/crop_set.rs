@@ -15,9 +15,20 @@ use crate::vision::CropPolicy;
 /// Crops in a set at most.
 pub const MOST_CROPS: u32 = 10_000_000;
 
+/// What a folder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A design: what an embedder tells apart.
+    Pack,
+    /// A strength with its unit, on whatever pack: what a network learns reading by.
+    Strength,
+}
+
 /// What is to be drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Order {
+    /// What a folder stands for.
+    pub by: By,
     /// Designs, 2 or more, look-alikes counted.
     pub packs: u32,
     /// Crops of each, 1 or more.
@@ -123,7 +134,7 @@ impl Order {
 }
 
 /// Draws a set into a new folder: `train/`, `val/` and `test/`, and in each a folder a design, called by its number and
-/// what it is called itself, so that look-alikes follow each other. The same order gives the same bytes, on however many
+/// what it is called itself, so that look-alikes follow each other; or a folder a strength. The same order gives the same bytes, on however many
 /// threads. `drawn` is called after each design. Gives the number of designs in train, val and test.
 ///
 /// # Errors
@@ -148,13 +159,17 @@ pub fn write(order: &Order, dir: &Path, threads: usize, drawn: impl Fn() + Sync)
 /// Draws the crops of a design.
 fn one(order: &Order, number: u32, split: Split, dir: &Path) -> Result<(), DatasetError> {
     let pack = Pack::numbered(order.seed, number);
-    let folder = dir.join(split.name()).join(format!("{number:06} {}", pack.label()));
+    let (name, before) = match order.by {
+        By::Pack => (format!("{number:06} {}", pack.label()), String::new()),
+        By::Strength => (pack.strength_label(), format!("{number:06}-")),
+    };
+    let folder = dir.join(split.name()).join(name);
     fs::create_dir_all(&folder).map_err(DatasetError::io("make", &folder))?;
     let policy = order.policy();
     for crop in 0..order.crops {
         let seed = stirred(&[order.seed, u64::from(number), u64::from(crop), 4]);
         let quality = SmallRng::seed_from_u64(seed).random_range(70..=95);
-        let path = folder.join(format!("{crop:03}.jpg"));
+        let path = folder.join(format!("{before}{crop:03}.jpg"));
         let mut bytes = Vec::new();
         JpegEncoder::new_with_quality(&mut bytes, quality)
             .encode_image(&pack.crop(&policy, order.upright, seed))

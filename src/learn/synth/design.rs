@@ -246,7 +246,13 @@ impl Pack {
     /// What it is called, strength included: the label to enrol it under.
     #[must_use]
     pub fn label(&self) -> String {
-        format!("{} {} {}", self.design.name, self.strength, self.design.unit.replace('/', " per "))
+        format!("{} {}", self.design.name, self.strength_label())
+    }
+
+    /// Its strength with the unit, as in a folder's name.
+    #[must_use]
+    pub fn strength_label(&self) -> String {
+        format!("{} {}", self.strength, self.design.unit.replace('/', " per "))
     }
 
     /// How it is packed.

@@ -180,6 +180,7 @@ fn orders_that_cannot_be_drawn_are_refused() {
 
 fn crops() -> crop_set::Order {
     crop_set::Order {
+        by: crop_set::By::Pack,
         packs: 20,
         crops: 2,
         side: 42,
@@ -213,6 +214,24 @@ fn so_many_designs_of_a_set_of_crops_have_a_look_alike() {
         (crop_set::Order { first: u32::MAX - 30, ..crops() }, "below 2^31"),
     ] {
         assert!(wrong.check().unwrap_err().contains(words));
+    }
+}
+
+#[test]
+fn crops_by_strength_are_those_by_pack_in_other_folders() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let order = crop_set::Order { packs: 6, ..crops() };
+    let counts = crop_set::write(&order, &at("packs"), 2, || {}).unwrap();
+    let by = crop_set::Order { by: crop_set::By::Strength, ..order };
+    assert_eq!(crop_set::write(&by, &at("strengths"), 2, || {}).unwrap(), counts);
+    let (packs, strengths) = (files(&at("packs")), files(&at("strengths")));
+    let sorted = |files: &BTreeMap<String, Vec<u8>>| files.values().cloned().collect::<BTreeSet<_>>();
+    assert_eq!((packs.len(), sorted(&packs)), (12, sorted(&strengths)));
+    for number in order.designs() {
+        let label = Pack::numbered(order.seed, number).strength_label();
+        let mine = strengths.keys().filter(|path| path.contains(&format!("/{label}/{number:06}-"))).count();
+        assert_eq!(mine, 2, "{number} {label}");
     }
 }
 

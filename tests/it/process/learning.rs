@@ -87,6 +87,20 @@ fn an_embedder_and_classifiers_are_trained_and_judged() {
         assert_eq!(refused.status.code(), Some(2));
         assert!(text(&refused.stderr).contains(said), "{}", text(&refused.stderr));
     }
+    // Weights are named from where the command is given, or from the workspace; a classifier becomes an embedder again.
+    let elsewhere = desk.path("elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    fs::copy(desk.path("runs/full/weights/best.safetensors"), elsewhere.join("mine.safetensors")).unwrap();
+    let words = format!("train {} {common} --model mine.safetensors --head none --name again", set.display());
+    for words in ["evaluate --model mine.safetensors", &words] {
+        let files: &[&Path] = if words == "evaluate --model mine.safetensors" { &[&set] } else { &[] };
+        let done = desk.command(words, files).current_dir(&elsewhere).output().unwrap();
+        assert!(done.status.success(), "{words}: {}", text(&done.stderr));
+    }
+    let card = fs::read_to_string(desk.path("runs/again/weights/best.card.json")).unwrap();
+    assert!(card.contains("\"embed\"") && !card.contains("linear"), "{card}");
+    let args = fs::read_to_string(desk.path("runs/again/args.yaml")).unwrap();
+    assert!(args.contains(elsewhere.join("mine.safetensors").to_str().unwrap()), "{args}");
     // A classifier is judged by its own classes, by name.
     fs::rename(desk.path("crops/val/red"), desk.path("crops/val/crimson")).unwrap();
     let judged = desk.run("evaluate --model runs/full/weights/best.safetensors", &[&set]);
