@@ -129,7 +129,10 @@ fn origin(command: &Command) -> String {
 
 fn origin_of(model: &str, more: Option<&str>) -> String {
     let text = more.map(|text| format!("; {text}")).unwrap_or_default();
-    format!("trained by sightline {} from {model}{text}", env!("CARGO_PKG_VERSION"))
+    // Where a machine keeps its files is nobody else's business: the run, `weights/` and the file are enough.
+    let parts: Vec<&str> = model.split('/').collect();
+    let from = if model.starts_with('/') { parts[parts.len().saturating_sub(3)..].join("/") } else { model.to_owned() };
+    format!("trained by sightline {} from {from}{text}", env!("CARGO_PKG_VERSION"))
 }
 
 /// The model that a run began with.
