@@ -58,5 +58,5 @@ done
 judge=(--model models/pack-embed.safetensors --enrolled 3)
 "$sightline" evaluate "$work/held-out-crops" --split val "${judge[@]}" --strangers 0.333
 "$sightline" evaluate "$work/held-out-pairs" --split val "${judge[@]}"
-"$sightline" evaluate "$work/held-out-crops" --split test "${judge[@]}" --strangers 0.333 --record "200 designs never learnt from, 20 in pairs, 100 strangers"
-"$sightline" evaluate "$work/held-out-pairs" --split test "${judge[@]}" --record "200 designs never learnt from, all in pairs that differ in the strength alone"
+"$sightline" evaluate "$work/held-out-crops" --split test "${judge[@]}" --strangers 0.333 --record "200 designs never learnt from, 20 of them in pairs; 100 strangers"
+"$sightline" evaluate "$work/held-out-pairs" --split test "${judge[@]}" --record "160 designs never learnt from, all in pairs that differ in the strength alone; 40 strangers"
