@@ -192,8 +192,9 @@ pub struct Detect {
 pub struct Crop {
     /// Room around the box, as a share of its longer side.
     pub padding: f32,
-    /// Whether the crop keeps its proportions in a square.
-    pub square: bool,
+    /// Whether a crop keeps its proportions in a square rather than being stretched to one; none for as the embedder's weights
+    /// were trained.
+    pub square: Option<bool>,
     /// Whether what lies outside the mask is greyed; none for as the embedder's weights were trained.
     pub mask_background: Option<bool>,
     /// Whether an object is turned to lie level; none for as the embedder's weights were trained.

@@ -5,8 +5,6 @@
 pub enum Kind {
     /// A path; relative ones start at the workspace.
     Path,
-    /// `true` or `false`.
-    Flag,
     /// `auto`, `true` or `false`.
     AutoOrFlag,
     /// A number from, to.
@@ -33,7 +31,6 @@ impl Kind {
     pub fn allowed(self) -> String {
         match self {
             Self::Path => "a path".into(),
-            Self::Flag => "true or false".into(),
             Self::AutoOrFlag => "auto, true or false".into(),
             Self::Number(from, to) => format!("a number from {from} to {to}"),
             Self::Whole(from, to) => format!("a whole number from {from} to {to}"),
@@ -97,7 +94,12 @@ pub const KEYS: &[Key] = &[
         "an enrolment picture with several objects: quarantine it, take the largest, take all",
     ),
     key("crop.padding", Kind::Number(0.0, 1.0), "0.05", "room around the box, share of its longer side"),
-    key("crop.square", Kind::Flag, "true", "keep proportions, filling up to a square"),
+    key(
+        "crop.square",
+        Kind::AutoOrFlag,
+        "auto",
+        "fill up to a square (true) or stretch to one (false); auto: as the embedder's weights were trained, else true",
+    ),
     key(
         "crop.mask_background",
         Kind::AutoOrFlag,

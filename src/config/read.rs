@@ -134,7 +134,6 @@ fn shown(value: &Value) -> String {
 fn check(path: &str, kind: Kind, value: &Value) -> Result<(), Vec<String>> {
     let fits = match kind {
         Kind::Path => value.as_str().is_some_and(|text| !text.is_empty() && !text.contains('\0')),
-        Kind::Flag => value.is_boolean(),
         Kind::AutoOrFlag => value.is_boolean() || value.as_str() == Some("auto"),
         Kind::Number(from, to) => value.as_f64().is_some_and(|number| number >= from && number <= to),
         Kind::Whole(from, to) => value.as_u64().is_some_and(|number| number >= from && number <= to),
@@ -226,10 +225,6 @@ impl Values<'_> {
         self.value(path).as_bool()
     }
 
-    fn flag(&self, path: &str) -> bool {
-        self.value(path).as_bool().unwrap_or_default()
-    }
-
     fn path(&self, value: &Value) -> PathBuf {
         self.workspace.join(value.as_str().unwrap_or_default())
     }
@@ -317,7 +312,7 @@ impl Values<'_> {
             several: Self::word::<Several>(self.value("enroll.several"))?,
             crop: Crop {
                 padding: self.number("crop.padding"),
-                square: self.flag("crop.square"),
+                square: self.flag_or_auto("crop.square"),
                 mask_background: self.flag_or_auto("crop.mask_background"),
                 align: self.flag_or_auto("crop.align"),
                 image_size: self.whole_or_auto("crop.image_size"),

@@ -103,7 +103,8 @@ pub fn crop_policy(crop: &config::Crop, embedder: &ModelInfo) -> CropPolicy {
         image_size: crop.image_size.or(embedder.input_size),
         mask_background: crop.mask_background.or(embedder.mask_background),
         align: crop.align.or(embedder.align),
-        ..*crop
+        square: crop.square.or(embedder.square),
+        padding: crop.padding,
     })
 }
 
@@ -112,7 +113,7 @@ pub fn crop_policy(crop: &config::Crop, embedder: &ModelInfo) -> CropPolicy {
 pub fn shown_policy(crop: &config::Crop) -> CropPolicy {
     CropPolicy {
         padding: crop.padding,
-        square: crop.square,
+        square: crop.square.unwrap_or(CropPolicy::default().square),
         mask_background: crop.mask_background.unwrap_or(CropPolicy::default().mask_background),
         align: crop.align.unwrap_or(CropPolicy::default().align),
         input_size: crop.image_size.unwrap_or(CropPolicy::default().input_size),

@@ -149,6 +149,9 @@ pub(in crate::cli) enum Dataset {
         /// Turns packs so that they lie level, as behind a detector that outlines where `crop.align` is on.
         #[arg(long, requires = "crops")]
         align: bool,
+        /// Stretches crops to a square instead of filling them up to one, as with `crop.square: false`.
+        #[arg(long, requires = "crops")]
+        stretch: bool,
         /// Turns those that lie level so that their print reads from left to right: to learn from with `upright=true`.
         #[arg(long, requires = "align")]
         upright: bool,

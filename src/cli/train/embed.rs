@@ -18,7 +18,7 @@ use crate::learn::embed::judge::Aim;
 use crate::learn::embed::options::Options;
 use crate::learn::embed::probe::probe;
 use crate::learn::embed::run::{Request, Told, train};
-use crate::learn::embed::start;
+use crate::learn::embed::scratch::scratch;
 use crate::learn::train::run::{Begin, Ended as RunEnded};
 use crate::learn::tune::EMBEDDER;
 use crate::vision::checkpoint::{self, Checkpoint, Task, Weights};
@@ -246,5 +246,5 @@ fn weights(model: &str, file: Option<Checkpoint>, options: &Options) -> Result<W
              width (a multiple of 64) and depth, as dinov2_vit192x8_14; each also with _reg"
         ))
     })?;
-    Ok(start::scratch(&plan, options.seed))
+    scratch(&plan, options.seed).map_err(|error| CliError::Failed(error.to_string()))
 }

@@ -76,6 +76,9 @@ pub struct Options {
     pub mask_background: bool,
     /// Whether the crops lie level; the weights then say so, and an engine turns its crops alike.
     pub align: bool,
+    /// Whether crops that are not square are filled up to a square, or stretched to one (false); the weights then say so, and an
+    /// engine cuts crops alike.
+    pub square: bool,
     /// Embedders: whether the crops' print is upright, too: what `turn` turns is then all crops of a label alike, so that two
     /// that are turned differently need not look the same to the network, as four rotations are enrolled of each.
     pub upright: bool,
@@ -83,6 +86,8 @@ pub struct Options {
     pub seed: u64,
     /// What an embedder learns by.
     pub loss: Loss,
+    /// Embedders, contrastive loss: crops of earlier batches that a crop has to be unlike as well, 0 to 65536.
+    pub memory: usize,
     /// The contrastive loss's temperature, above 0 to 10.
     pub temperature: f64,
     /// ArcFace's margin in radians, 0 to 1.5.
@@ -133,9 +138,11 @@ impl Default for Options {
             imgsz: 224,
             mask_background: false,
             align: false,
+            square: true,
             upright: false,
             seed: 0,
             loss: Loss::Supcon,
+            memory: 0,
             temperature: 0.1,
             margin: 0.5,
             margin_scale: 30.0,
@@ -182,6 +189,7 @@ impl Options {
             ("batch", self.batch as u64, 1, 1024),
             ("workers", self.workers as u64, 1, 256),
             ("last_blocks", self.last_blocks as u64, 0, 1000),
+            ("memory", self.memory as u64, 0, 65_536),
         ];
         if let Some((name, value, least, most)) = whole.into_iter().find(|(_, v, least, most)| v < least || v > most) {
             return Err(format!("`{name}={value}` must lie between {least} and {most}"));
@@ -218,6 +226,7 @@ impl Options {
             input_size: self.imgsz,
             mask_background: self.mask_background,
             align: self.align,
+            square: self.square,
             ..CropPolicy::default()
         }
     }

@@ -1,57 +1,9 @@
-//! The weights a run begins with: random ones, or those of a checkpoint; and a head for the labels.
+//! The head that weights get for the labels of a run, and what is taken off again.
 
 use super::network::MARGIN;
+use super::scratch::uniform;
 use crate::vision::checkpoint::{TensorData, Weights};
-use crate::vision::dino::{LINEAR, Plan};
-use crate::vision::random;
-
-/// How far weights lie from nothing (uniform up to the root of three times this deviation; DINOv2 draws a normal one of it).
-const SPREAD: f64 = 0.02;
-
-/// How much branches count at first: the deeper the network, the less (Touvron et al., arXiv:2103.17239, 3.1).
-fn first_scale(depth: usize) -> f32 {
-    match depth {
-        ..=18 => 0.1,
-        19..=24 => 1e-5,
-        _ => 1e-6,
-    }
-}
-
-/// Random weights for a plan.
-#[must_use]
-pub fn scratch(plan: &Plan, seed: u64) -> Weights {
-    let mut weights = Weights::default();
-    for (name, shape) in plan.manifest() {
-        let count = shape.iter().product();
-        let constant = |value: f32| TensorData::from_f32(&shape, &vec![value; count]);
-        let is_norm = name.ends_with("norm.weight") || name.ends_with("norm1.weight") || name.ends_with("norm2.weight");
-        let tensor = if name.ends_with(".bias") {
-            constant(0.0)
-        } else if is_norm {
-            constant(1.0)
-        } else if name.ends_with(".gamma") {
-            constant(first_scale(plan.depth))
-        } else {
-            let spread = match name.as_str() {
-                "cls_token" | "register_tokens" => 1e-6,
-                // As PyTorch begins convolutions: by the root of their inputs.
-                "patch_embed.proj.weight" => 1.0 / (3.0 * shape[1..].iter().product::<usize>() as f64).sqrt(),
-                _ => SPREAD,
-            };
-            uniform(&name, &shape, spread, seed)
-        };
-        weights.tensors.insert(name, tensor);
-    }
-    weights
-}
-
-/// Random numbers of a deviation, the same for a name and a seed.
-fn uniform(name: &str, shape: &[usize], deviation: f64, seed: u64) -> TensorData {
-    let bound = deviation * 3.0_f64.sqrt();
-    let count = shape.iter().product();
-    let values: Vec<f32> = random::uniform(name, seed).take(count).map(|value| (value * bound) as f32).collect();
-    TensorData::from_f32(shape, &values)
-}
+use crate::vision::dino::LINEAR;
 
 /// Gives weights a classifier's head that knows nothing yet, in place of one that they may have. A head of the same
 /// classes stays.

@@ -21,8 +21,12 @@ use crate::vision::rectangle::Rectangle;
 pub fn crop(pack: &Pack, policy: &CropPolicy, upright: bool, seed: u64) -> RgbImage {
     let mut rng = SmallRng::seed_from_u64(stirred(&[seed, 2]));
     let side = policy.input_size.max(1);
-    // What is turned afterwards is drawn larger, so that little is lost.
-    let drawn = if policy.align { side * 4 / 3 } else { side };
+    // What is turned or stretched afterwards is drawn larger, so that little is lost.
+    let drawn = match (policy.align, policy.square) {
+        (_, false) => side * 3 / 2,
+        (true, true) => side * 4 / 3,
+        (false, true) => side,
+    };
     let mut stage = Stage::new(1000.0, 1000.0, 110.0, 0.5, &mut rng);
     let yaw = if stage.standing { rng.random_range(-0.6..0.6) } else { rng.random_range(0.0..std::f32::consts::TAU) };
     let at = [rng.random_range(-30.0..30.0), rng.random_range(-30.0..30.0)];

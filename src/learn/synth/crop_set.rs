@@ -39,6 +39,8 @@ pub struct Order {
     pub masked: bool,
     /// Whether packs lie level, as behind a detector that outlines where the engine aligns.
     pub align: bool,
+    /// Whether crops are stretched to a square rather than filled up to one.
+    pub stretched: bool,
     /// Whether those that lie level are upright, too: for an embedder that is asked with four rotations.
     pub upright: bool,
     /// Share of the designs that stand in look-alike pairs, 0 to 1.
@@ -88,7 +90,13 @@ impl Order {
     /// How crops are cut: as the engine does.
     #[must_use]
     pub fn policy(&self) -> CropPolicy {
-        CropPolicy { input_size: self.side, mask_background: self.masked, align: self.align, ..CropPolicy::default() }
+        CropPolicy {
+            input_size: self.side,
+            mask_background: self.masked,
+            align: self.align,
+            square: !self.stretched,
+            ..CropPolicy::default()
+        }
     }
 
     /// The designs' numbers, rising: pairs are spread evenly among those that stand alone, an even number of them before each,

@@ -186,6 +186,7 @@ fn crops() -> crop_set::Order {
         side: 42,
         masked: true,
         align: true,
+        stretched: false,
         upright: false,
         pairs: 1.0,
         first: 11,

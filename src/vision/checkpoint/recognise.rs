@@ -56,6 +56,10 @@ pub struct ModelInfo {
     /// Whether it was trained on crops that lie level, where the file states it; none for a detector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub align: Option<bool>,
+    /// Whether it was trained on crops that kept their proportions rather than being stretched to a square, where the file
+    /// states it; none for a detector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub square: Option<bool>,
     /// The number of parameters, without running statistics.
     pub parameters: u64,
     /// The kind that most numbers have: `fp16`, `fp32`, ….
@@ -87,6 +91,7 @@ pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Resul
         input_size: None,
         mask_background: None,
         align: None,
+        square: None,
         parameters: weights.parameters(),
         dtype: weights.dtype().name().into(),
         batch_norm: None,
@@ -114,7 +119,8 @@ pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Resul
         info.size = plan.size().into();
         info.dimensions = Some(plan.width as u32);
         let stated = dino::stated(weights);
-        (info.input_size, info.mask_background, info.align) = (stated.input_size, stated.mask_background, stated.align);
+        (info.input_size, info.mask_background) = (stated.input_size, stated.mask_background);
+        (info.align, info.square) = (stated.align, stated.square);
         if dino::LINEAR.iter().any(|name| weights.get(name).is_some()) {
             dino::Linear::of(weights)?;
             info.task = Task::Classify;

@@ -20,6 +20,8 @@ const INPUT: &str = "input_size";
 const MASKED: &str = "mask_background";
 /// And under this one whether they lay level.
 const ALIGNED: &str = "align";
+/// And whether they kept their proportions in a square.
+const SQUARE: &str = "square";
 
 /// A linear head. It is shown the vector times the root of its length, so that its numbers are about 1, as behind a norm:
 /// a head learns better there than on numbers that shrink with the width.
@@ -151,6 +153,8 @@ pub struct Stated {
     pub mask_background: Option<bool>,
     /// Whether they lay level.
     pub align: Option<bool>,
+    /// Whether they kept their proportions, or were stretched to a square.
+    pub square: Option<bool>,
 }
 
 /// The preparation of pictures that weights were trained with, as far as they say.
@@ -162,6 +166,7 @@ pub fn trained_with(weights: &Weights) -> CropPolicy {
         input_size: stated.input_size.unwrap_or(policy.input_size),
         mask_background: stated.mask_background.unwrap_or(policy.mask_background),
         align: stated.align.unwrap_or(policy.align),
+        square: stated.square.unwrap_or(policy.square),
         ..policy
     }
 }
@@ -175,6 +180,7 @@ pub fn stated(weights: &Weights) -> Stated {
         input_size: weights.meta.get(INPUT).and_then(|side| side.parse().ok()).filter(possible),
         mask_background: flag(MASKED),
         align: flag(ALIGNED),
+        square: flag(SQUARE),
     }
 }
 
@@ -183,4 +189,5 @@ pub fn state(weights: &mut Weights, policy: &CropPolicy) {
     weights.meta.insert(INPUT.into(), policy.input_size.to_string());
     weights.meta.insert(MASKED.into(), policy.mask_background.to_string());
     weights.meta.insert(ALIGNED.into(), policy.align.to_string());
+    weights.meta.insert(SQUARE.into(), policy.square.to_string());
 }
