@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(super) use learn::{Dataset, DatasetCopy, Evaluate, Head, Runs, Train};
+pub(super) use learn::{Dataset, DatasetCopy, Evaluate, Head, Runs, Synth, Train};
 
 use crate::domain::{ItemState, Label, SightingId};
 

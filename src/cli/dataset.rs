@@ -1,5 +1,6 @@
 //! The `dataset` group.
 
+mod synth;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -25,8 +26,6 @@ use crate::learn::dataset::check::{Alike, Look, Report, check, near};
 use crate::learn::dataset::layout::{self, Bytes, Picture};
 use crate::learn::dataset::split::{Shares, divide, groups_of};
 use crate::learn::dataset::{self, Dataset, DatasetError, Item, Problem, Split, sheet};
-use crate::learn::synth::crop_set;
-use crate::learn::synth::set::{self, Order};
 
 /// The quality of copies that had to be turned: what is lost lies below a photograph's noise.
 const QUALITY: u8 = 95;
@@ -56,47 +55,7 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             write(out, &reader, &set, copy, format)
         }
         Command::Check { set, sheet } => check_set(out, &reader, set, sheet.as_deref()),
-        Command::Synth {
-            out: dir,
-            images,
-            crops,
-            side,
-            mask_background,
-            align,
-            stretch,
-            upright,
-            pairs,
-            by,
-            packs,
-            seed,
-            first_design,
-            val,
-            test,
-        } => {
-            let (packs, first, seed, val, test) = (*packs, *first_design, *seed, *val, *test);
-            match *crops {
-                Some(crops) => synth_crops(
-                    out,
-                    &crop_set::Order {
-                        by: if by == "strength" { crop_set::By::Strength } else { crop_set::By::Pack },
-                        packs,
-                        crops,
-                        side: *side,
-                        masked: *mask_background,
-                        align: *align,
-                        stretched: *stretch,
-                        upright: *upright,
-                        pairs: *pairs,
-                        first,
-                        seed,
-                        val,
-                        test,
-                    },
-                    dir,
-                ),
-                None => synth(out, &Order { images: images.unwrap_or(0), packs, first, seed, val, test }, dir),
-            }
-        }
+        Command::Synth(asked) => synth::run(out, asked),
         Command::Snapshot { set, message } => versions::snapshot(out, set, message),
         Command::List { set } => versions::list(out, set),
         Command::Diff { set, from, to } => versions::diff(out, set, from, to),
@@ -178,50 +137,6 @@ impl Reader {
         encoded.map_err(|error| unreadable(error.to_string()))?;
         Ok(Picture { bytes: Bytes::Upright(bytes, extension), size: (width, height) })
     }
-}
-
-fn synth(out: &mut Out, order: &Order, dir: &Path) -> Ended {
-    let bar = progress(u64::from(order.images), "pictures");
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let drawn = set::write(order, dir, threads, || bar.inc(1));
-    bar.finish_and_clear();
-    let set::Summary { pictures: [train, val, test], background, instances } = drawn?;
-    if out.json {
-        let pictures = json!({"train": train, "val": val, "test": test});
-        out.value(&json!({
-            "out": dir, "pictures": pictures, "background": background, "instances": instances, "packs": order.packs,
-            "first_design": order.first, "seed": order.seed,
-        }))?;
-    } else {
-        out.line(format!(
-            "{}: {} pictures ({train} train, {val} val, {test} test; {background} without a pack), {instances} packs",
-            dir.display(),
-            order.images
-        ))?;
-    }
-    Ok(Outcome::Done)
-}
-
-fn synth_crops(out: &mut Out, order: &crop_set::Order, dir: &Path) -> Ended {
-    let bar = progress(u64::from(order.packs), "packs");
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let drawn = crop_set::write(order, dir, threads, || bar.inc(1));
-    bar.finish_and_clear();
-    let [train, val, test] = drawn?;
-    if out.json {
-        out.value(&json!({
-            "out": dir, "packs": {"train": train, "val": val, "test": test}, "crops": order.crops, "side": order.side,
-            "first_design": order.first, "seed": order.seed,
-        }))?;
-    } else {
-        out.line(format!(
-            "{}: {} crops of each of {} packs ({train} train, {val} val, {test} test)",
-            dir.display(),
-            order.crops,
-            order.packs
-        ))?;
-    }
-    Ok(Outcome::Done)
 }
 
 /// How far it is, on stderr; nothing where that is no terminal.

@@ -8,7 +8,6 @@ pub mod crops;
 pub mod judge;
 pub mod logistic;
 pub mod loss;
-pub mod memory;
 pub mod network;
 pub mod options;
 pub mod probe;

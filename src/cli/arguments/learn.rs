@@ -130,53 +130,7 @@ pub(in crate::cli) enum Dataset {
         sheet: Option<PathBuf>,
     },
     /// Draws photographs of invented packs, with outlines and which pack each is: a set to learn from.
-    Synth {
-        /// The folder to make.
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-        /// Photographs, with outlines: what a detector learns from.
-        #[arg(long, value_name = "N", required_unless_present = "crops")]
-        images: Option<u32>,
-        /// Crops of each pack instead, a folder a pack: what an embedder learns from.
-        #[arg(long, value_name = "N", conflicts_with = "images")]
-        crops: Option<u32>,
-        /// A crop's side in pixels, a multiple of 14.
-        #[arg(long, value_name = "PIXELS", default_value_t = 224, requires = "crops")]
-        side: u32,
-        /// Greys the crops' background, as behind a detector that outlines.
-        #[arg(long, requires = "crops")]
-        mask_background: bool,
-        /// Turns packs so that they lie level, as behind a detector that outlines where `crop.align` is on.
-        #[arg(long, requires = "crops")]
-        align: bool,
-        /// Stretches crops to a square instead of filling them up to one, as with `crop.square: false`.
-        #[arg(long, requires = "crops")]
-        stretch: bool,
-        /// Turns those that lie level so that their print reads from left to right: to learn from with `upright=true`.
-        #[arg(long, requires = "align")]
-        upright: bool,
-        /// Share of the packs that stand in look-alike pairs; the others are the first of a pair each, with crops.
-        #[arg(long, value_name = "SHARE", requires = "crops", default_value_t = 1.0)]
-        pairs: f64,
-        /// What a folder stands for: a pack, or a strength on whatever pack, to learn reading by.
-        #[arg(long, requires = "crops", default_value = "pack", value_parser = ["pack", "strength"])]
-        by: String,
-        /// Designs; each odd one is the look-alike of the even one before, in another strength.
-        #[arg(long, value_name = "K")]
-        packs: u32,
-        /// Of designs and pictures: the same seed draws the same bytes.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// The number of the first design, so that a set can have designs that another of the seed has not.
-        #[arg(long, value_name = "F", default_value_t = 0)]
-        first_design: u32,
-        /// Share of pictures to choose by; with --crops, of packs: they are not learnt from.
-        #[arg(long, default_value_t = 0.0)]
-        val: f64,
-        /// Share of pictures to judge by; with --crops, of packs.
-        #[arg(long, default_value_t = 0.0)]
-        test: f64,
-    },
+    Synth(Synth),
     /// Divides a set into train, val and test, each class in its share; pictures that look alike stay together.
     Split {
         #[command(flatten)]
@@ -241,4 +195,60 @@ pub(in crate::cli) struct DatasetCopy {
     /// The folder to make.
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Synth {
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) out: PathBuf,
+    /// Photographs, with outlines: what a detector learns from.
+    #[arg(long, value_name = "N", required_unless_present = "crops")]
+    pub(in crate::cli) images: Option<u32>,
+    #[command(flatten)]
+    pub(in crate::cli) cut: Cut,
+    /// Designs; each odd one is the look-alike of the even one before, in another strength.
+    #[arg(long, value_name = "K")]
+    pub(in crate::cli) packs: u32,
+    /// Of designs and pictures: the same seed draws the same bytes.
+    #[arg(long, default_value_t = 1)]
+    pub(in crate::cli) seed: u64,
+    /// The number of the first design, so that a set can have designs that another of the seed has not.
+    #[arg(long, value_name = "F", default_value_t = 0)]
+    pub(in crate::cli) first_design: u32,
+    /// Share of pictures to choose by; with --crops, of packs: they are not learnt from.
+    #[arg(long, default_value_t = 0.0)]
+    pub(in crate::cli) val: f64,
+    /// Share of pictures to judge by; with --crops, of packs.
+    #[arg(long, default_value_t = 0.0)]
+    pub(in crate::cli) test: f64,
+}
+
+/// Crops instead of photographs.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Cut {
+    /// Crops of each pack instead, a folder a pack: what an embedder learns from.
+    #[arg(long, value_name = "N", conflicts_with = "images")]
+    pub(in crate::cli) crops: Option<u32>,
+    /// A crop's side in pixels, a multiple of 14.
+    #[arg(long, value_name = "PIXELS", default_value_t = 224, requires = "crops")]
+    pub(in crate::cli) side: u32,
+    /// Greys the crops' background, as behind a detector that outlines.
+    #[arg(long, requires = "crops")]
+    pub(in crate::cli) mask_background: bool,
+    /// Turns packs so that they lie level, as behind a detector that outlines where `crop.align` is on.
+    #[arg(long, requires = "crops")]
+    pub(in crate::cli) align: bool,
+    /// Stretches crops to a square instead of filling them up to one, as with `crop.square: false`.
+    #[arg(long, requires = "crops")]
+    pub(in crate::cli) stretch: bool,
+    /// Turns those that lie level so that their print reads from left to right: to learn from with `upright=true`.
+    #[arg(long, requires = "align")]
+    pub(in crate::cli) upright: bool,
+    /// Share of the packs that stand in look-alike pairs; the others are the first of a pair each, with crops.
+    #[arg(long, value_name = "SHARE", requires = "crops", default_value_t = 1.0)]
+    pub(in crate::cli) pairs: f64,
+    /// What a folder stands for: a pack, or a strength on whatever pack, to learn reading by.
+    #[arg(long, requires = "crops", default_value = "pack", value_parser = ["pack", "strength"])]
+    pub(in crate::cli) by: String,
 }

@@ -15,26 +15,15 @@ pub fn unit(tokens: &Tensor) -> Result<Tensor, TchError> {
 /// are preferred to all other crops, its similarities sharpened by `temperature`. A mean over the crops whose label is
 /// there at least twice; 0 where there is none.
 ///
-/// `vectors` are of unit length, `[batch, width]`; `labels` are `[batch]` whole numbers. `earlier` crops of other labels are
-/// among those that have to be less alike; of the same label they count as nothing.
+/// `vectors` are of unit length, `[batch, width]`; `labels` are `[batch]` whole numbers.
 ///
 /// # Errors
 /// When libtorch fails.
-pub fn contrastive(
-    vectors: &Tensor,
-    labels: &Tensor,
-    earlier: Option<(&Tensor, &Tensor)>,
-    temperature: f64,
-) -> Result<Tensor, TchError> {
+pub fn contrastive(vectors: &Tensor, labels: &Tensor, temperature: f64) -> Result<Tensor, TchError> {
     let batch = vectors.size2()?.0;
-    let alike = |to: &Tensor| vectors.f_matmul(&to.f_transpose(0, 1)?)?.f_div_scalar(temperature);
+    let alike = vectors.f_matmul(&vectors.f_transpose(0, 1)?)?.f_div_scalar(temperature)?;
     let itself = Tensor::f_eye(batch, (Kind::Bool, vectors.device()))?;
-    let mut all = alike(vectors)?.f_masked_fill(&itself, f64::NEG_INFINITY)?;
-    if let Some((old, of)) = earlier {
-        let own = of.f_unsqueeze(0)?.f_eq_tensor(&labels.f_unsqueeze(1)?)?;
-        all = Tensor::f_cat(&[all, alike(old)?.f_masked_fill(&own, f64::NEG_INFINITY)?], 1)?;
-    }
-    let others = all.f_log_softmax(1, Kind::Float)?.f_narrow(1, 0, batch)?;
+    let others = alike.f_masked_fill(&itself, f64::NEG_INFINITY)?.f_log_softmax(1, Kind::Float)?;
     let same = labels.f_unsqueeze(0)?.f_eq_tensor(&labels.f_unsqueeze(1)?)?.f_logical_and(&itself.f_logical_not()?)?;
     // A crop's likeness to itself is minus infinity, which no product may meet.
     let wanted =
@@ -116,30 +105,10 @@ mod tests {
             -(alike(anchor, wanted).exp() / all).ln()
         };
         let right = pairs.into_iter().map(of).sum::<f64>() / 4.0;
-        let found = contrastive(&vectors, &labels, None, 0.5).unwrap().double_value(&[]);
+        let found = contrastive(&vectors, &labels, 0.5).unwrap().double_value(&[]);
         assert!((found - right).abs() < 1e-6, "{found}, not {right}");
         let alone = Tensor::from_slice(&[0_i64, 1, 2, 3]);
-        assert_eq!(contrastive(&vectors, &alone, None, 0.5).unwrap().double_value(&[]), 0.0, "nobody has a partner");
-    }
-
-    #[test]
-    fn earlier_crops_of_other_labels_have_to_be_less_alike_as_well() {
-        let (vectors, labels) = made();
-        let rows = [[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]];
-        let alike = |a: [f64; 2], b: [f64; 2]| (a[0] * b[0] + a[1] * b[1]) / 0.5;
-        // One of another label, one of the first label, which does not count for that one's crops.
-        let old = [[0.6, 0.8], [0.28, 0.96]];
-        let counts = |anchor: usize, earlier: usize| earlier == 0 || anchor >= 2;
-        let of = |(anchor, wanted): (usize, usize)| {
-            let now = (0..4).filter(|other| *other != anchor).map(|other| alike(rows[anchor], rows[other]).exp());
-            let then = (0..2).filter(|e| counts(anchor, *e)).map(|e| alike(rows[anchor], old[e]).exp());
-            -(alike(rows[anchor], rows[wanted]).exp() / now.chain(then).sum::<f64>()).ln()
-        };
-        let right = [(0, 1), (1, 0), (2, 3), (3, 2)].into_iter().map(of).sum::<f64>() / 4.0;
-        let old = Tensor::from_slice2(&old).to_kind(Kind::Float);
-        let of = Tensor::from_slice(&[7_i64, 0]);
-        let found = contrastive(&vectors, &labels, Some((&old, &of)), 0.5).unwrap().double_value(&[]);
-        assert!((found - right).abs() < 1e-6, "{found}, not {right}");
+        assert_eq!(contrastive(&vectors, &alone, 0.5).unwrap().double_value(&[]), 0.0, "nobody has a partner");
     }
 
     #[test]

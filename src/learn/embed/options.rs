@@ -86,8 +86,6 @@ pub struct Options {
     pub seed: u64,
     /// What an embedder learns by.
     pub loss: Loss,
-    /// Embedders, contrastive loss: crops of earlier batches that a crop has to be unlike as well, 0 to 65536.
-    pub memory: usize,
     /// The contrastive loss's temperature, above 0 to 10.
     pub temperature: f64,
     /// ArcFace's margin in radians, 0 to 1.5.
@@ -142,7 +140,6 @@ impl Default for Options {
             upright: false,
             seed: 0,
             loss: Loss::Supcon,
-            memory: 0,
             temperature: 0.1,
             margin: 0.5,
             margin_scale: 30.0,
@@ -189,7 +186,6 @@ impl Options {
             ("batch", self.batch as u64, 1, 1024),
             ("workers", self.workers as u64, 1, 256),
             ("last_blocks", self.last_blocks as u64, 0, 1000),
-            ("memory", self.memory as u64, 0, 65_536),
         ];
         if let Some((name, value, least, most)) = whole.into_iter().find(|(_, v, least, most)| v < least || v > most) {
             return Err(format!("`{name}={value}` must lie between {least} and {most}"));

@@ -9,7 +9,6 @@ use tch::{Device, Kind, Tensor};
 use super::crops::{Batch, Crops, Order, Pick};
 use super::judge::{Aim, judge};
 use super::loss;
-use super::memory::Memory;
 use super::network::{MARGIN, Network};
 use super::options::{Loss, Options};
 use super::results::{self, Row};
@@ -100,7 +99,6 @@ struct Run<'a> {
     stand: Stand,
     network: Network,
     mean: Mean,
-    memory: Memory,
     /// What the weights say of themselves.
     about: Weights,
     since: Instant,
@@ -145,11 +143,10 @@ impl<'a> Run<'a> {
         let class_weights = (request.aim == Aim::Classify && !rare.is_empty())
             .then(|| Tensor::f_from_slice(&rare)?.f_to_device(request.device))
             .transpose()?;
-        let (stand, mean, optimiser, memory) = match kept {
+        let (stand, mean, optimiser) = match kept {
             None => {
                 let stand = Stand { options: settings, stepped: -1, ..Stand::default() };
-                let memory = Memory::new(options.memory);
-                (stand, Mean::new(network.tensors())?, Optimiser::new(Method::AdamW), memory)
+                (stand, Mean::new(network.tensors())?, Optimiser::new(Method::AdamW))
             }
             Some(kept) => {
                 if kept.stand.options != settings {
@@ -160,7 +157,7 @@ impl<'a> Run<'a> {
                 crate::learn::train::results::write(&files.results, &results::columns(request.aim), &kept.stand.rows)?;
                 let optimiser = Optimiser::resumed(Method::AdamW, &kept.optimiser, kept.stand.steps);
                 let mean = Mean::resumed(kept.mean, kept.stand.updates);
-                (kept.stand, mean, optimiser, Memory::resumed(options.memory, &kept.optimiser)?)
+                (kept.stand, mean, optimiser)
             }
         };
         let about = Weights { names: weights.names, meta: weights.meta, ..Weights::default() };
@@ -176,7 +173,6 @@ impl<'a> Run<'a> {
             stand,
             network,
             mean,
-            memory,
             about,
             since,
         };
@@ -224,11 +220,7 @@ impl<'a> Run<'a> {
                 let scores = loss::scores(&vectors, self.network.tensor(weight)?, self.network.tensor(bias)?)?;
                 loss::classes(&scores, &labels, self.class_weights.as_ref())?
             }
-            (Aim::Embed, Loss::Supcon) => {
-                let loss = loss::contrastive(&vectors, &labels, self.memory.held(), options.temperature)?;
-                self.memory.add(&vectors, &labels)?;
-                loss
-            }
+            (Aim::Embed, Loss::Supcon) => loss::contrastive(&vectors, &labels, options.temperature)?,
             (Aim::Embed, Loss::Arcface) => {
                 let directions = self.network.tensor(MARGIN)?;
                 loss::angular(&vectors, directions, &labels, options.margin, options.margin_scale)?
@@ -258,8 +250,8 @@ impl<'a> Run<'a> {
         self.stand.seconds += self.since.elapsed().as_secs_f64();
         self.since = Instant::now();
         let weights = self.saying(self.network.weights()?);
-        // A batch is a step: no gradients are pending.
-        state::save(&self.files.state(), &self.stand, weights, self.memory.state()?, &self.mean, optimiser)
+        // A batch is a step: nothing is pending.
+        state::save(&self.files.state(), &self.stand, weights, [].into(), &self.mean, optimiser)
             .inspect_err(|_| self.stand.seconds = before)
     }
 

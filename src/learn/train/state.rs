@@ -70,7 +70,7 @@ pub struct Kept {
     pub weights: Weights,
     /// The mean of its weights, by name.
     pub mean: BTreeMap<String, Tensor>,
-    /// The optimiser's tensors and what else the run keeps (gathered gradients, earlier vectors), by name.
+    /// The optimiser's tensors and gathered gradients, by name.
     pub optimiser: BTreeMap<String, Tensor>,
 }
 
@@ -120,8 +120,7 @@ pub fn take(dir: &Path) -> Result<File, TrainError> {
     }
 }
 
-/// Writes a run's state in place of an earlier one: the weights, and what else it keeps (`pending`: the gradients gathered that
-/// no step was made by yet, vectors of earlier batches).
+/// Writes a run's state in place of an earlier one: the weights, and the gradients gathered that no step was made by yet.
 ///
 /// # Errors
 /// The disk refuses (an earlier state stays as it was), or libtorch fails.

@@ -111,7 +111,7 @@ fn losses_gradients_and_steps_are_those_of_the_reference() {
                 let directions = network.tensor("margin_head.weight").expect("directions");
                 loss::angular(&vectors, directions, &labels, 0.5, 30.0)
             } else {
-                loss::contrastive(&vectors, &labels, None, 0.1)
+                loss::contrastive(&vectors, &labels, 0.1)
             };
             let loss = loss.expect("a loss");
             loss.backward();
@@ -180,7 +180,7 @@ fn only_what_is_to_learn_has_gradients() {
     network.learn_from(2).expect("set");
     let tokens = network.forward(&pictures(4, 28)).expect("tokens");
     let labels = Tensor::from_slice(&[0_i64, 0, 1, 1]);
-    let loss = loss::contrastive(&loss::unit(&tokens).expect("vectors"), &labels, None, 0.1).expect("a loss");
+    let loss = loss::contrastive(&loss::unit(&tokens).expect("vectors"), &labels, 0.1).expect("a loss");
     loss.backward();
     for (name, tensor) in network.tensors() {
         let learns = name.starts_with("blocks.2.") || name.starts_with("norm.");
