@@ -233,10 +233,6 @@ fn groups(set: &Dataset, looks: &[Result<Look, String>], key: Option<&str>) -> R
 fn check_set(out: &mut Out, reader: &Reader, set: &Path, sheet: Option<&Path>) -> Ended {
     let set = dataset::read(set)?;
     let report = check(&set, &reader.looks(&set.items));
-    if let Some(path) = sheet {
-        let drawn = sheet::draw(&set, |path| reader.read(path).ok().map(|(_, clean)| clean.image));
-        drawn.save(path).map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?;
-    }
     let sound = report.is_sound();
     if out.json {
         let mut value = serde_json::to_value(&report).map_err(CliError::failed)?;
@@ -251,7 +247,21 @@ fn check_set(out: &mut Out, reader: &Reader, set: &Path, sheet: Option<&Path>) -
             (false, true) => "not sound: see broken files, rejected labels and leaks above",
         })?;
     }
+    // What was found is told first: the sheet may not be to be had.
+    if let Some(path) = sheet {
+        draw_sheet(&set, reader, path)?;
+    }
     Ok(if sound { Outcome::Done } else { Outcome::NotOk })
+}
+
+/// Draws pictures with their labels into a file, which is there whole or stays as it was.
+fn draw_sheet(set: &Dataset, reader: &Reader, path: &Path) -> Result<(), CliError> {
+    let drawn = sheet::draw(set, |path| reader.read(path).ok().map(|(_, clean)| clean.image));
+    let failed = |error: String| CliError::Failed(format!("the sheet {} cannot be written: {error}", path.display()));
+    let (mut bytes, format) = (std::io::Cursor::new(Vec::new()), image::ImageFormat::from_path(path));
+    let format = format.map_err(|error| failed(format!("{error}; call it .png")))?;
+    drawn.write_to(&mut bytes, format).map_err(|error| failed(error.to_string()))?;
+    crate::learn::train::state::put(path, bytes.get_ref()).map_err(|error| failed(error.to_string()))
 }
 
 fn print(out: &mut Out, report: &Report) -> Result<(), CliError> {

@@ -82,6 +82,11 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             "--enrolled must be 1 or more, --strangers a share from 0 to below 1, --most-wrong one from 0 to 1".into(),
         ));
     }
+    if command.record.as_deref().is_some_and(|name| name.trim().is_empty() || display_safe(name) != name) {
+        return Err(CliError::Usage(
+            "--record takes a name that can be shown; write what was judged, as \"held out\"".into(),
+        ));
+    }
     let gate = command.gate.as_deref().map(gate::Named::read).transpose()?;
     let data = dataset::read(&command.data)?;
     usable(&data, command.despite_problems)?;

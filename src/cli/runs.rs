@@ -83,9 +83,17 @@ impl Run {
 pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
     match command {
         Command::List { runs } => list(out, &workspace.join(runs)),
-        Command::Show { run } => show(out, run),
-        Command::Compare { runs } => compare(out, runs),
+        Command::Show { run } => show(out, &placed(workspace, run)),
+        Command::Compare { runs } => {
+            compare(out, &runs.iter().map(|run| placed(workspace, run)).collect::<Vec<PathBuf>>())
+        }
     }
+}
+
+/// A run's folder as it is named, or by the name that `runs list` tells.
+fn placed(workspace: &Path, run: &Path) -> PathBuf {
+    let named = workspace.join("runs").join(run);
+    if !run.exists() && run.components().count() == 1 && named.is_dir() { named } else { run.to_owned() }
 }
 
 fn list(out: &mut Out, runs: &Path) -> Ended {
@@ -120,7 +128,9 @@ fn line(out: &mut Out, run: &Run) -> Result<(), CliError> {
         Some(format!("{} {value:.4}", short(name)))
     };
     let figures: Vec<String> = SHOWN.iter().filter_map(figure).collect();
-    let of = run.args.get("epochs").map_or("?".into(), Value::to_string);
+    // A linear probe is solved in one go.
+    let solved = run.args.get("head").and_then(Value::as_str) == Some("linear");
+    let of = if solved { "1".into() } else { run.args.get("epochs").map_or("?".into(), Value::to_string) };
     let epochs = format!("{}/{of}", run.rows.len());
     let best = run.best().and_then(|row| row.first()).map_or("-".into(), |epoch| format!("{epoch}"));
     let figures = match run.args.get("tune").and_then(Value::as_u64) {

@@ -314,7 +314,7 @@ fn folder(runs: &Path, name: Option<&str>) -> Result<PathBuf, CliError> {
     Err(CliError::Failed("there is no free name for the run".into()))
 }
 
-/// A flag that the first Ctrl-C or SIGTERM sets; the second ends the process.
+/// A flag that the first Ctrl-C, SIGTERM or SIGHUP (a connection that broke) sets; the second ends the process.
 fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
     let stop = Arc::new(AtomicBool::new(false));
@@ -324,13 +324,12 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
         .name("signals".into())
         .spawn(move || {
             runtime.block_on(async {
-                let (Ok(mut interrupt), Ok(mut terminate)) =
-                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-                else {
+                let asked = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+                let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = asked else {
                     return tell("signals cannot be waited for; Ctrl-C ends the run at once");
                 };
                 for second in [false, true] {
-                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
                     if second {
                         // SAFETY: it only ends the process; destructors would pull libtorch away from under its threads.
                         unsafe { libc::_exit(130) };

@@ -139,7 +139,12 @@ fn chart(
         let mean = series.len() > 1 && number + 1 == series.len() && matches!(scale, Scale::Shares);
         let colour = if mean { BLACK } else { COLOURS[number % COLOURS.len()] };
         let width = if mean { 3 } else { 1 + u32::from(series.len() <= 3) };
-        let points = one.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
+        let points: Vec<(f64, f64)> =
+            one.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+        // A point alone makes no line.
+        if let [point] = points.as_slice() {
+            chart.draw_series([Circle::new(*point, 3, colour.filled())])?;
+        }
         let drawn = chart.draw_series(LineSeries::new(points, colour.stroke_width(width)))?;
         if named || (mean && series.len() > 1) {
             drawn
@@ -235,6 +240,17 @@ pub fn confusion(confusion: &Confusion, names: &[String]) -> Result<RgbImage, Pl
     matrix(title, names, confusion.classes() + 1, |found, there| confusion.count(found, there))
 }
 
+/// A name in so many characters at most: what is left out is in its middle, for names often differ at their ends only.
+fn fitted(name: &str, most: usize) -> String {
+    let all: Vec<char> = name.chars().collect();
+    if all.len() <= most {
+        return name.to_owned();
+    }
+    let (first, last) = ((most - 1) / 2, most - 1 - (most - 1) / 2);
+    let (first, last) = (&all[..first], &all[all.len() - last..]);
+    first.iter().chain(['…'].iter()).chain(last).collect()
+}
+
 /// Counts of what was taken (first) for what is there (second), each column in shares. What has no name is background.
 fn matrix(
     title: &str,
@@ -247,7 +263,7 @@ fn matrix(
     let (width, height) = ((left + side * count as u32 + 20).max(560), 40 + side * count as u32 + below);
     let name = |class: usize| -> String {
         let all = names.get(class).map_or("background", String::as_str);
-        crate::domain::display_safe(&all.chars().take(18).collect::<String>())
+        crate::domain::display_safe(&fitted(all, 18))
     };
     drawn(width, height, |area| {
         let small = ("sans-serif", side.clamp(9, 14)).into_font();
@@ -291,6 +307,13 @@ fn matrix(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
     use super::*;
+
+    #[test]
+    fn long_names_keep_their_ends() {
+        assert_eq!(fitted("short", 18), "short");
+        let names = ["000002 Isotripine 5 mg", "000003 Isotripine 10 mg"].map(|name| fitted(name, 18));
+        assert_eq!(names, ["000002 I…pine 5 mg", "000003 I…ine 10 mg"]);
+    }
 
     fn is_drawn(picture: &RgbImage) -> bool {
         picture.pixels().filter(|pixel| pixel.0 != [255; 3]).count() > 500

@@ -62,11 +62,13 @@ pub enum TrainError {
     Weights(String),
     /// Numbers that are none.
     #[error(
-        "the loss is not a finite number any more; the last good state is kept: go on from it with a lower learning rate (`lr0=…`)"
+        "the loss or a weight is not a finite number any more; weights of the last good epoch, if there was one, are in the run's          `weights/`: begin a new run from them (`--model`) with a lower learning rate (`lr0=…`)"
     )]
     NotFinite,
     /// The disk.
-    #[error("cannot {what} {path}: {source}; what was kept before is untouched, and `--resume` goes on from it")]
+    #[error(
+        "cannot {what} {path}: {source}; what was kept before is untouched; a run with a `weights/last.state` goes on with `--resume`"
+    )]
     Io {
         /// What was tried.
         what: &'static str,
@@ -76,7 +78,7 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// Weights that could not be kept.
-    #[error("{0}; what was kept before is untouched, and `--resume` goes on from it")]
+    #[error("{0}; what was kept before is untouched; a run with a `weights/last.state` goes on with `--resume`")]
     Keep(#[from] CheckpointError),
     /// A run that cannot go on.
     #[error("{path}: {why}")]

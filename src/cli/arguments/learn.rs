@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
@@ -21,7 +22,7 @@ pub(in crate::cli) struct Train {
     #[arg(long, conflicts_with = "resume")]
     pub(in crate::cli) head: Option<Head>,
     /// Searches for better settings: so many runs with others, those without hope ended early; the given ones are first.
-    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub(in crate::cli) tune: Option<usize>,
     /// The folder in which the run gets its own.
     #[arg(long, value_name = "DIR", default_value = "runs")]

@@ -75,7 +75,10 @@ pub(super) fn was_meant(args: &Map<String, Value>) -> bool {
 
 /// A new run.
 pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Option<Checkpoint>) -> Ended {
-    let options = Options::from_pairs(&command.options).map_err(CliError::Usage)?;
+    let mut options = Options::from_pairs(&command.options).map_err(CliError::Usage)?;
+    if let Some(file) = &file {
+        follow(&mut options, &file.info, command);
+    }
     let (data_path, data) = set_of(command)?;
     // A classifier that is trained on stays one.
     let is_classifier = file.as_ref().is_some_and(|file| file.info.task == Task::Classify);
@@ -96,6 +99,27 @@ pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Op
     match command.tune {
         Some(count) => search(out, workspace, &prepared, (&options, &command.model, way), &weights, count),
         None => go(out, workspace, prepared, &options, way),
+    }
+}
+
+/// Takes over how the weights' own crops were made, where nothing else is asked for: their input's side and their kind.
+fn follow(options: &mut Options, weights: &checkpoint::ModelInfo, command: &Command) {
+    let asked = |key: &str| command.options.iter().any(|pair| pair.split('=').next() == Some(key));
+    let before = options.clone();
+    let flags: [(&str, &mut bool, Option<bool>); 3] = [
+        ("mask_background", &mut options.mask_background, weights.mask_background),
+        ("align", &mut options.align, weights.align),
+        ("square", &mut options.square, weights.square),
+    ];
+    for (key, flag, stated) in flags {
+        *flag = stated.filter(|_| !asked(key)).unwrap_or(*flag);
+    }
+    options.imgsz = weights.input_size.filter(|_| !asked("imgsz")).unwrap_or(options.imgsz);
+    if *options != before {
+        let Options { imgsz, mask_background, align, square, .. } = options;
+        tell(&format!(
+            "as these weights were trained: imgsz={imgsz} mask_background={mask_background} align={align} square={square}"
+        ));
     }
 }
 

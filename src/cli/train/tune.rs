@@ -19,8 +19,6 @@ use crate::vision::Weights;
 const RECORD: &str = "tune.jsonl";
 /// A record of more bytes is none.
 const LARGEST: u64 = 64 << 20;
-/// Trials at most.
-const MOST: usize = 10_000;
 
 /// Told each epoch and its fitness; says whether the run is to go on.
 pub(super) type After<'a> = dyn FnMut(u64, f64) -> bool + 'a;
@@ -65,9 +63,6 @@ impl Search<'_> {
         weights: &Weights,
         run: &mut Run<O>,
     ) -> Ended {
-        if self.count == 0 || self.count > MOST {
-            return Err(CliError::Usage(format!("--tune {} must lie between 1 and {MOST}", self.count)));
-        }
         let base = serde_json::to_value(options).map_err(CliError::failed)?;
         let as_given = given(self.ranges, &base);
         let mut record = Record::open(self.dir)?;

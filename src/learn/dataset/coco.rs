@@ -1,6 +1,6 @@
 //! COCO's `instances` files: pictures, annotations and categories in one JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::upright::{self, Meant};
 use super::walk::{self, Found, pictures_below};
 use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split};
+
+/// How far a corner may lie outside of its picture, as a share of the side, without a word: rounding puts some there.
+const OUTSIDE: f64 = 0.01;
 
 /// The file, as far as it is read and written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,11 +66,20 @@ pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
     let bytes = walk::needed(path, walk::COCO)?;
     let file: File = serde_json::from_slice(&bytes)
         .map_err(|error| DatasetError::description(path, format!("it is no COCO file: {error}")))?;
+    unambiguous(path, "pictures", file.images.iter().map(|image| (image.id, image.file_name.as_str())))?;
+    unambiguous(path, "categories", file.categories.iter().map(|category| (category.id, category.name.as_str())))?;
     let mut categories = file.categories;
     categories.sort_by_key(|category| category.id);
     let classes: BTreeMap<i64, u32> = (0..).zip(&categories).map(|(class, category)| (category.id, class)).collect();
     let (places, mut problems) = places(path)?;
     let split = split_of(path);
+    let mut seen = BTreeSet::new();
+    let again = file.annotations.iter().filter(|annotation| !seen.insert(annotation.id)).count();
+    if again > 0 {
+        let reason =
+            format!("{again} annotations have an id that another has; all are taken, other programs lose them");
+        problems.push(Problem::doubtful(path, reason));
+    }
     let mut labelled: BTreeMap<i64, Vec<&Annotation>> = BTreeMap::new();
     for annotation in &file.annotations {
         labelled.entry(annotation.image_id).or_default().push(annotation);
@@ -134,6 +146,18 @@ pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
     Ok(Dataset { kind, names, items, problems })
 }
 
+/// Refuses a file in which two of a kind have the same id: what is labelled with it cannot be told.
+fn unambiguous<'a>(path: &Path, what: &str, ids: impl Iterator<Item = (i64, &'a str)>) -> Result<(), DatasetError> {
+    let mut names: BTreeMap<i64, &str> = BTreeMap::new();
+    for (id, name) in ids {
+        if let Some(other) = names.insert(id, name) {
+            let detail = format!("two {what} have the id {id}, {other:?} and {name:?}; give each an id of its own");
+            return Err(DatasetError::description(path, detail));
+        }
+    }
+    Ok(())
+}
+
 fn cornered(object: &mut Object) {
     if let Some(outline @ Outline::Box(_)) = &object.outline {
         let [left, top, right, bottom] = outline.corners();
@@ -180,6 +204,9 @@ fn outline(annotation: &Annotation, image: &Image) -> Result<(Outline, Option<St
         return Err("it is a crowd, which cannot be learnt from".into());
     }
     let share = |x: f64, y: f64| [(x / width).clamp(0.0, 1.0) as f32, (y / height).clamp(0.0, 1.0) as f32];
+    let far =
+        |x: f64, y: f64| [x / width, y / height].into_iter().any(|share| !(-OUTSIDE..=1.0 + OUTSIDE).contains(&share));
+    let cut = || "it reached out of the picture and was cut off there".to_owned();
     match &annotation.segmentation {
         Some(Segmentation::Polygons(parts)) if !parts.is_empty() => {
             let mut polygons = Vec::new();
@@ -192,13 +219,15 @@ fn outline(annotation: &Annotation, image: &Image) -> Result<(Outline, Option<St
                 }
                 polygons.push(part.chunks_exact(2).map(|p| share(p[0], p[1])).collect::<Vec<_>>());
             }
+            let outside = parts.iter().flat_map(|part| part.chunks_exact(2)).any(|p| far(p[0], p[1]));
             let parts = polygons.len();
             let outline = Outline::Polygon(joined(polygons));
             let [left, top, right, bottom] = outline.corners();
             if right <= left || bottom <= top {
                 return Err("its outline has no area in the picture".into());
             }
-            Ok((outline, (parts > 1).then(|| format!("its {parts} parts were joined by lines"))))
+            let mended = [(parts > 1).then(|| format!("its {parts} parts were joined by lines")), outside.then(cut)];
+            Ok((outline, together(mended)))
         }
         segmentation => {
             let &[x, y, w, h] = annotation.bbox.as_slice() else {
@@ -211,9 +240,19 @@ fn outline(annotation: &Annotation, image: &Image) -> Result<(Outline, Option<St
             }
             let runs = matches!(segmentation, Some(Segmentation::Runs(_)));
             let bounds = Outline::Box([(left + right) / 2.0, (top + bottom) / 2.0, right - left, bottom - top]);
-            Ok((bounds, runs.then(|| "its mask of runs became its box".to_owned())))
+            let mended = [
+                runs.then(|| "its mask of runs became its box".to_owned()),
+                (far(x, y) || far(x + w, y + h)).then(cut),
+            ];
+            Ok((bounds, together(mended)))
         }
     }
+}
+
+/// What was mended, in one sentence; none where nothing was.
+fn together(mended: [Option<String>; 2]) -> Option<String> {
+    let all: Vec<String> = mended.into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// One outline around several parts: each next part is reached from the nearest corner so far, and left the same way.

@@ -30,8 +30,13 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
     for (split, folder) in splits {
         for entry in fs::read_dir(&folder).map_err(DatasetError::io("read", &folder))? {
             let path = entry.map_err(DatasetError::io("read", &folder))?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with('.'))
-            else {
+            let raw = path.file_name().unwrap_or_default();
+            if raw.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let Some(name) = raw.to_str() else {
+                let reason = "its name is no text in UTF-8, and a class has to have one; give it another";
+                problems.push(Problem::rejected(&path, None, reason));
                 continue;
             };
             if path.is_symlink() && (path.is_dir() || is_picture(&path)) {

@@ -48,6 +48,9 @@ pub fn write(
         return Err(DatasetError::Order { detail });
     }
     apart(dataset, dir)?;
+    if dataset.kind == Kind::Classify {
+        distinct(dataset)?;
+    }
     let making = Making::begin(dir)?;
     let (mut taken, mut sizes) = (BTreeSet::new(), BTreeMap::new());
     let mut written = Dataset { items: Vec::new(), problems: Vec::new(), ..dataset.clone() };
@@ -169,6 +172,18 @@ fn class_of(dataset: &Dataset, item: &Item) -> String {
 fn make_parent(path: &Path) -> Result<(), DatasetError> {
     let parent = path.parent().unwrap_or(path);
     fs::create_dir_all(parent).map_err(DatasetError::io("make", parent))
+}
+
+/// Refuses classes whose folders would be the same.
+fn distinct(dataset: &Dataset) -> Result<(), DatasetError> {
+    let mut taken: BTreeMap<String, &String> = BTreeMap::new();
+    for name in &dataset.names {
+        if let Some(other) = taken.insert(file_safe(name), name) {
+            let detail = format!("the classes {other:?} and {name:?} would be the same folder; give one another name");
+            return Err(DatasetError::description(Path::new("the set"), detail));
+        }
+    }
+    Ok(())
 }
 
 /// The file's stem, with a number where another picture of the folder has it.

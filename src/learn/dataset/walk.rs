@@ -21,6 +21,31 @@ pub(super) const LIST: u64 = 256 << 20;
 /// Bytes of a COCO file at most.
 pub(super) const COCO: u64 = 2 << 30;
 
+/// Extensions of pictures that are not read.
+const OTHERS: [&str; 19] = [
+    "heic", "heif", "avif", "gif", "jfif", "jpe", "jp2", "jxl", "ppm", "pgm", "pnm", "tga", "dng", "cr2", "nef", "arw",
+    "psd", "exr", "dcm",
+];
+
+/// Why a file is passed over that is likely meant as a picture; none where it is likely none, or is read.
+fn unread(path: &Path) -> Option<&'static str> {
+    match path.extension() {
+        Some(extension) => {
+            let extension = extension.to_string_lossy().to_ascii_lowercase();
+            OTHERS.contains(&extension.as_str()).then_some(
+                "pictures of this kind are not read; make a JPEG or PNG of it (one that is a JPEG already: call it .jpg)",
+            )
+        }
+        None => {
+            let mut first = [0; 16];
+            let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
+            let read = file.and_then(|mut file| file.read(&mut first)).unwrap_or_default();
+            let known = image::guess_format(&first[..read]).is_ok();
+            known.then_some("it is a picture without an extension; call it .jpg, .png or as what it is")
+        }
+    }
+}
+
 /// Whether a file is called like a picture.
 pub(super) fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
@@ -47,6 +72,10 @@ pub(super) fn pictures_below(dir: &Path) -> Result<Found, DatasetError> {
             found.problems.push(Problem::rejected(path, None, reason));
         } else if !kind.is_file() && !kind.is_symlink() && is_picture(path) {
             found.problems.push(Problem::rejected(path, None, "it is called a picture and is no file"));
+        } else if kind.is_file()
+            && let Some(reason) = unread(path)
+        {
+            found.problems.push(Problem::rejected(path, None, reason));
         }
     })?;
     found.pictures.sort();

@@ -158,6 +158,14 @@ fn assemble(
         return Err(DatasetError::Empty(source.to_owned()));
     }
     let kind = if outlines > boxes { Kind::Segment } else { Kind::Detect };
+    if boxes > 0 && outlines > 0 {
+        let what = match kind {
+            Kind::Segment => "boxes count as outlines of four corners",
+            _ => "outlines count as the boxes around them",
+        };
+        let reason = format!("some label files have boxes ({boxes}), others outlines ({outlines}); {what}");
+        problems.push(Problem::doubtful(source, reason));
+    }
     Ok(Dataset { kind, names, items, problems })
 }
 

@@ -223,7 +223,6 @@ impl Options {
             mask_background: self.mask_background,
             align: self.align,
             square: self.square,
-            ..CropPolicy::default()
         }
     }
 

@@ -62,6 +62,7 @@ pub fn probe(request: &Request, mut weights: Weights, tell: &mut dyn FnMut(usize
     };
     let mut metrics = row.figures.metrics();
     metrics["steps"] = solved.steps.into();
+    metrics["epoch"] = row.epoch.into();
     kept(&weights, &files, "best", &metrics)?;
     kept(&weights, &files, "last", &metrics)?;
     write(&files.results, &results::columns(Aim::Classify), &[row.line()])?;

@@ -16,7 +16,7 @@ use super::start;
 use crate::learn::train::loader::ahead;
 use crate::learn::train::network::to_weights;
 use crate::learn::train::optimiser::{Mean, Method, Optimiser};
-use crate::learn::train::run::{Begin, Ended, Files, LONGEST, kind, rare};
+use crate::learn::train::run::{Begin, Ended, Files, LONGEST, kind, rare, sound};
 use crate::learn::train::schedule::Schedule;
 use crate::learn::train::state::{self, Stand};
 use crate::learn::train::{TrainError, pictures};
@@ -288,7 +288,7 @@ impl<'a> Run<'a> {
         };
         self.stand.rows.push(row.line());
         (self.stand.epoch, self.stand.batch, self.stand.losses) = (epoch + 1, 0, [0.0; 4]);
-        let halved = weights.halved();
+        let halved = sound(weights)?;
         let mut metrics = row.figures.metrics();
         metrics["epoch"] = row.epoch.into();
         if better {

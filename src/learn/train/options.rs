@@ -138,6 +138,13 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether pictures of an epoch (from 0) are no longer put together by four. As Ultralytics counts: in a run of fewer
+    /// epochs than `close_mosaic` they are to the end.
+    #[must_use]
+    pub fn is_whole(&self, epoch: u64) -> bool {
+        self.close_mosaic > 0 && self.epochs.checked_sub(self.close_mosaic).is_some_and(|last| epoch >= last)
+    }
+
     /// The defaults, changed by `KEY=VALUE` each.
     ///
     /// # Errors
@@ -238,6 +245,15 @@ pub fn changed<T: Default + Serialize + DeserializeOwned>(pairs: &[String]) -> R
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
     use super::*;
+
+    #[test]
+    fn the_last_epochs_have_whole_pictures_unless_the_run_is_shorter() {
+        let whole = |epochs, close_mosaic| {
+            let options = Options { epochs, close_mosaic, ..Options::default() };
+            (0..epochs).filter(|epoch| options.is_whole(*epoch)).count()
+        };
+        assert_eq!([whole(100, 10), whole(11, 10), whole(10, 10), whole(9, 10), whole(3, 0)], [10, 10, 10, 0, 0]);
+    }
 
     #[test]
     fn pairs_change_the_defaults_and_wrong_ones_are_named() {

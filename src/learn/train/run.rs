@@ -18,7 +18,7 @@ use super::schedule::Schedule;
 use super::state::{self, Kept, Stand};
 use crate::domain::Detection;
 use crate::learn::augment::Recipe;
-use crate::learn::dataset::{Dataset, Item, Kind as DataKind, Split};
+use crate::learn::dataset::{Dataset, Fate, Item, Kind as DataKind, Split};
 use crate::learn::evaluate::{Figures, Judged, Labelled, judging};
 use crate::vision::checkpoint::{self, Weights};
 use crate::vision::device::{Runtime, instructions};
@@ -166,7 +166,18 @@ pub fn suits(data: &Dataset, path: &Path, outlines: bool) -> Result<(), TrainErr
         return unfit("it has no pictures to learn from (`train`); `sightline dataset split` divides a set");
     }
     if without(Split::Val) {
-        return unfit("it has no pictures to choose by (`val`); `sightline dataset split` divides a set");
+        return unfit(if data.problems.iter().any(|problem| problem.fate == Fate::Leak) {
+            "all pictures to choose by (`val`) are among those to learn from, and count as such; give `val` others \
+             (`sightline dataset split` divides a set)"
+        } else {
+            "it has no pictures to choose by (`val`); `sightline dataset split` divides a set"
+        });
+    }
+    if data.of(Split::Val).all(|item| item.objects.is_empty()) {
+        return unfit(
+            "none of its pictures to choose by (`val`) has a label, so that every epoch would be as good as the other; label \
+             some",
+        );
     }
     if data.of(Split::Train).all(|item| item.objects.is_empty()) {
         return unfit(
@@ -293,8 +304,7 @@ impl<'a> Run<'a> {
     ) -> Result<bool, TrainError> {
         let options = self.request.options;
         let epoch = self.stand.epoch;
-        let whole = epoch + options.close_mosaic >= options.epochs;
-        let recipe = if whole { Recipe { mosaic: 0.0, ..options.augment } } else { options.augment };
+        let recipe = if options.is_whole(epoch) { Recipe { mosaic: 0.0, ..options.augment } } else { options.augment };
         let order = Order {
             seed: options.seed,
             epoch,
@@ -415,7 +425,7 @@ impl<'a> Run<'a> {
         };
         self.stand.rows.push(row.line());
         (self.stand.epoch, self.stand.batch, self.stand.losses) = (epoch + 1, 0, [0.0; 4]);
-        let halved = weights.halved();
+        let halved = sound(weights)?;
         let metrics = row.metrics();
         let kept = |name: &str| {
             checkpoint::keep(&halved, &self.files.weights, name, metrics.clone()).map_err(TrainError::Keep)
@@ -452,6 +462,18 @@ fn judge_some(
     let pictures: Vec<Labelled> = places.map(labelled).collect::<Result<_, TrainError>>()?;
     let found = judged.add(detector, &pictures, looked, Some(&options.gains()))?;
     Ok((pictures, found))
+}
+
+/// Weights as they are kept: in fp16, or as they are where a number is too large for it.
+///
+/// # Errors
+/// A number is not finite: they are not kept.
+pub fn sound(weights: Weights) -> Result<Weights, TrainError> {
+    if weights.first_not_finite().is_some() {
+        return Err(TrainError::NotFinite);
+    }
+    let halved = weights.halved();
+    Ok(if halved.first_not_finite().is_none() { halved } else { weights })
 }
 
 /// How good an epoch is.

@@ -23,6 +23,17 @@ pub enum CheckpointError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A card that lies beside other weights than it is about.
+    #[error(
+        "{}: it is about other weights ({about}…) than those beside it; `sightline model import` makes a card for these",
+        RawPath(path.clone())
+    )]
+    Stale {
+        /// The card.
+        path: PathBuf,
+        /// The first digits of the hash of the weights it is about.
+        about: String,
+    },
     /// The content is damaged, unsafe or not of a kind that is read.
     #[error("{}: {fault}", RawPath(path.clone()))]
     Content {

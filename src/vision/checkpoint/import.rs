@@ -87,7 +87,11 @@ pub fn import(
     let origin = checkpoint.weights.meta.get("origin").cloned();
     let origin = origin.unwrap_or_else(|| format!("imported from {file} (sha256 {})", checkpoint.info.sha256));
     checkpoint.weights.meta.insert("origin".into(), origin);
-    write(&checkpoint.weights, models_dir, name, if over { Over::SetAside } else { Over::Refuse }, None)
+    // What was measured on these very weights stays true under another name.
+    let fingerprint = checkpoint.info.fingerprint;
+    let cards = [card(src), read_card(models_dir, name).ok()].into_iter().flatten();
+    let metrics = cards.filter(|card| card.fingerprint == fingerprint).map(|card| card.metrics).next();
+    write(&checkpoint.weights, models_dir, name, if over { Over::SetAside } else { Over::Refuse }, metrics)
 }
 
 /// Writes weights as a model of the folder, with its card. Licence and origin are those in `meta`.
@@ -222,7 +226,10 @@ pub fn record_figures(path: &Path, weights: ImageId, name: &str, figures: Value)
         if !card.metrics.is_object() {
             card.metrics = Value::Object(serde_json::Map::new());
         }
-        card.metrics[name] = figures;
+        // What training itself measured has names of its own and stays.
+        let own = card.metrics.get(name).is_some_and(|there| !there.is_object());
+        let name = if own { format!("{name} (evaluate)") } else { name.to_owned() };
+        card.metrics[name.as_str()] = figures;
     })
 }
 
@@ -235,7 +242,7 @@ fn amend(path: &Path, weights: ImageId, change: impl FnOnce(&mut Card)) -> Resul
     let mut card: Card =
         serde_json::from_slice(&slurp(&card_path)?).map_err(|error| failed(format!("it is not valid: {error}")))?;
     if card.sha256 != weights {
-        return Err(failed(format!("it is about other weights ({}); import the model again", card.sha256.short())));
+        return Err(CheckpointError::Stale { path: card_path.clone(), about: card.sha256.short() });
     }
     change(&mut card);
     replace(&card_path, &serde_json::to_vec_pretty(&card).map_err(|error| failed(error.to_string()))?)?;

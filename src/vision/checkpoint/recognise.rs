@@ -81,6 +81,12 @@ pub struct ModelInfo {
 /// # Errors
 /// When they belong to no network that is built here, or are not complete.
 pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Result<ModelInfo, Fault> {
+    if let Some(name) = weights.first_not_finite() {
+        let name = crate::domain::display_safe(name);
+        return Err(Fault::Damaged(format!(
+            "`{name}` has numbers that are not finite (training that diverged leaves such)"
+        )));
+    }
     let mut info = ModelInfo {
         task: Task::Embed,
         architecture: String::new(),

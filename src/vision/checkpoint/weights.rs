@@ -145,6 +145,20 @@ impl Weights {
         halved
     }
 
+    /// The first tensor with a number that is infinite or none (NaN): no network answers with such.
+    #[must_use]
+    pub fn first_not_finite(&self) -> Option<&str> {
+        // All bits of the exponent are set in nothing else.
+        let has = |tensor: &TensorData| match tensor.dtype {
+            Dtype::F16 => tensor.bytes.as_chunks::<2>().0.iter().any(|b| u16::from_le_bytes(*b) & 0x7c00 == 0x7c00),
+            Dtype::BF16 => tensor.bytes.as_chunks::<2>().0.iter().any(|b| u16::from_le_bytes(*b) & 0x7f80 == 0x7f80),
+            Dtype::F32 => tensor.bytes.as_chunks::<4>().0.iter().any(|b| !f32::from_le_bytes(*b).is_finite()),
+            Dtype::F64 => tensor.bytes.as_chunks::<8>().0.iter().any(|b| !f64::from_le_bytes(*b).is_finite()),
+            _ => false,
+        };
+        self.tensors.iter().find(|(_, tensor)| has(tensor)).map(|(name, _)| name.as_str())
+    }
+
     /// A tensor by name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&TensorData> {

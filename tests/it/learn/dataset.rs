@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use sightline::learn::dataset::{self, Kind, Object, Outline, Split, yolo};
+use sightline::learn::dataset::{self, Kind, Object, Outline, Split, layout, yolo};
 
 use crate::support::samples;
 
@@ -189,6 +189,80 @@ fn voc_files_count_pixels_from_one() {
     ] {
         assert!(reasons.contains(reason), "{reason} is missing in\n{reasons}");
     }
+}
+
+#[test]
+fn a_coco_file_whose_ids_are_not_unique_is_refused_and_far_corners_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    write(at, "images/a.jpg", "");
+    write(at, "images/b.jpg", "");
+    let read = |images: [u8; 2], categories: [u8; 2], x: f64| {
+        let [a, b] = images.map(|id| id.to_string());
+        let [first, second] = categories.map(|id| id.to_string());
+        let text = format!(
+            r#"{{"images": [{{"id": {a}, "file_name": "a.jpg", "width": 100, "height": 100}},
+            {{"id": {b}, "file_name": "b.jpg", "width": 100, "height": 100}}],
+            "categories": [{{"id": {first}, "name": "strip"}}, {{"id": {second}, "name": "carton"}}],
+            "annotations": [{{"id": 1, "image_id": {a}, "category_id": {first}, "bbox": [10, 10, {x}, 40]}},
+            {{"id": 1, "image_id": {b}, "category_id": {second}, "segmentation": [[0, 0, {x}, 0, 50, 50]]}}]}}"#
+        );
+        write(at, "instances_train.json", text);
+        dataset::read(&at.join("instances_train.json"))
+    };
+    for (images, categories, named) in [
+        ([1, 1], [1, 2], r#"two pictures have the id 1, "a.jpg" and "b.jpg""#),
+        ([1, 2], [5, 5], r#"two categories have the id 5, "strip" and "carton""#),
+    ] {
+        let error = read(images, categories, 50.0).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+    let reasons = |x: f64| {
+        let set = read([1, 2], [1, 2], x).unwrap();
+        assert_eq!(set.items.iter().map(|item| item.objects.len()).sum::<usize>(), 2);
+        set.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let near = reasons(50.0);
+    assert!(near.contains("1 annotations have an id that another has") && !near.contains("cut off"), "{near}");
+    assert_eq!(reasons(1e30).matches("it reached out of the picture and was cut off there").count(), 2);
+}
+
+#[test]
+fn no_picture_and_no_class_is_passed_over_in_silence() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    for name in ["a/1.png", "b/2.png", "b/phone.heic", "b/old.GIF", "b/notes.txt", "b/Makefile"] {
+        write(at, name, "");
+    }
+    write(at, "b/scan", [0xff, 0xd8, 0xff, 0xe0, 0, 16, b'J', b'F', b'I', b'F']);
+    let odd = at.join(std::ffi::OsStr::from_bytes(b"lat\xe9in"));
+    fs::create_dir_all(&odd).unwrap();
+    fs::write(odd.join("3.png"), "").unwrap();
+    let said = problems(at);
+    for (file, reason) in [
+        ("phone.heic", "pictures of this kind are not read"),
+        ("old.GIF", "pictures of this kind are not read"),
+        ("b/scan", "it is a picture without an extension"),
+        ("lat", "its name is no text in UTF-8"),
+    ] {
+        assert!(said.lines().any(|line| line.contains(file) && line.contains(reason)), "{file}: {said}");
+    }
+    assert_eq!(said.lines().count(), 4, "{said}");
+}
+
+#[test]
+fn classes_that_would_share_a_folder_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    for name in ["set/x\ny/1.png", "set/x_y/2.png"] {
+        write(at, name, "");
+    }
+    let set = dataset::read(&at.join("set")).unwrap();
+    let copy = |_: &Path| Ok(layout::Picture { bytes: layout::Bytes::AsItIs, size: (1, 1) });
+    let error = layout::write(&set, &at.join("copy"), layout::Format::Yolo, copy).unwrap_err().to_string();
+    assert!(error.contains(r#""x\ny" and "x_y" would be the same folder"#), "{error}");
+    assert!(!at.join("copy").exists());
 }
 
 #[test]

@@ -198,6 +198,36 @@ fn a_killed_run_and_one_without_room_go_on_to_the_same_end() {
 }
 
 #[test]
+fn weights_are_trained_on_with_crops_as_theirs_were() {
+    let desk = Desk::new(&[]);
+    crops(&desk);
+    let set = desk.path("crops");
+    let begin = format!(
+        "train {} --model dinov2_vit64x2_14 --name first imgsz=42 labels=3 per_label=3 epochs=1 square=false align=true",
+        set.display()
+    );
+    desk.json(&begin, &[], 0);
+    let first = desk.path("runs/first/weights/best.safetensors");
+    for (name, more, side) in [("same", "", 42), ("other", "imgsz=28 align=false", 28)] {
+        let words = format!("train {} --model {} --name {name} --head linear {more}", set.display(), first.display());
+        let output = desk.run(&words, &[]);
+        let told = text(&output.stderr);
+        assert!(output.status.success() && told.contains("as these weights were trained"), "{told}");
+        let args = fs::read_to_string(desk.path(format!("runs/{name}/args.yaml"))).unwrap();
+        let align = more.is_empty();
+        for line in [format!("imgsz: {side}"), format!("align: {align}"), "square: false".into()] {
+            assert!(args.contains(&line), "{line} is missing in\n{args}");
+        }
+    }
+    let listed = text(&desk.run("runs list", &[]).stdout);
+    assert!(
+        listed.lines().any(|line| line.starts_with("same") && line.contains("1/1") && line.contains("acc")),
+        "{listed}"
+    );
+    assert!(desk.run("runs show same", &[]).status.success());
+}
+
+#[test]
 fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
     let desk = Desk::new(&[]);
     crops(&desk);

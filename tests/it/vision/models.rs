@@ -80,6 +80,47 @@ fn a_model_is_imported_listed_and_never_overwritten() {
 }
 
 #[test]
+fn what_was_measured_goes_along_with_the_weights() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (runs, models) = (folder.path().join("runs"), folder.path().join("models"));
+    let weights = random::yolov8("yolov8n", 2, 7).expect("a size");
+    let card = checkpoint::keep(&weights, &runs, "best", serde_json::json!({ "accuracy": 0.5 })).expect("kept");
+    let best = runs.join("best.safetensors");
+    for name in ["held out", "accuracy"] {
+        let figures = serde_json::json!({ "figures": { "f1": 0.4 } });
+        assert!(checkpoint::record_figures(&best, card.sha256, name, figures).expect("recorded"));
+    }
+    let copied = checkpoint::import(&best, &models, "packs", Some("MIT"), false).expect("imported");
+    assert_eq!(copied.metrics["accuracy"], 0.5, "what training measured stays: {}", copied.metrics);
+    for name in ["held out", "accuracy (evaluate)"] {
+        assert_eq!(copied.metrics[name]["figures"]["f1"], 0.4, "{name}: {}", copied.metrics);
+    }
+    // Other weights have not been measured.
+    let other = random::yolov8("yolov8n", 2, 8).expect("a size");
+    checkpoint::save(&other, &runs, "other").expect("saved");
+    std::fs::copy(runs.join("best.card.json"), runs.join("other.card.json")).expect("copied");
+    let copied = checkpoint::import(&runs.join("other.safetensors"), &models, "others", None, false).expect("imported");
+    assert_eq!(copied.metrics, serde_json::json!({}));
+    let found = checkpoint::record_figures(&runs.join("other.safetensors"), copied.sha256, "x", 1.into());
+    assert!(found.unwrap_err().to_string().contains("about other weights"));
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut weights = random::yolov8("yolov8n", 2, 7).expect("a size");
+    assert_eq!(weights.first_not_finite(), None);
+    for (values, halved) in [([1.0, f32::INFINITY], false), ([f32::NAN, 0.0], false), ([1.0, 70_000.0], true)] {
+        weights.tensors.insert("model.0.conv.weight".into(), checkpoint::TensorData::from_f32(&[2], &values));
+        // The last one is finite, and too large for fp16 only.
+        let weights = if halved { weights.halved() } else { weights.clone() };
+        assert_eq!(weights.first_not_finite(), Some("model.0.conv.weight"), "{values:?}");
+        let error = checkpoint::save(&weights, folder.path(), "try").unwrap_err().to_string();
+        assert!(error.contains("model.0.conv.weight") && error.contains("not finite"), "{error}");
+    }
+}
+
+#[test]
 fn incomplete_and_foreign_weights_are_refused() {
     let runtime = Runtime::cpu();
     let good = random::yolov8("yolov8n", 2, 0).expect("a size");
