@@ -270,3 +270,15 @@ fn double(x: &Tensor) -> Result<Tensor, TchError> {
     let (_, _, height, width) = x.size4()?;
     x.f_upsample_nearest2d([2 * height, 2 * width], 2.0, 2.0)
 }
+
+/// Weights as they are kept: in fp16, or as they are where a number is too large for it.
+///
+/// # Errors
+/// A number is not finite: they are not kept.
+pub fn sound(weights: Weights) -> Result<Weights, TrainError> {
+    if weights.first_not_finite().is_some() {
+        return Err(TrainError::NotFinite);
+    }
+    let halved = weights.halved();
+    Ok(if halved.first_not_finite().is_none() { halved } else { weights })
+}

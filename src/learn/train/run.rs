@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::TrainError;
 use super::loader::{Batch, Order, Read, Shelf, batches};
 use super::loss::loss;
-use super::network::{Network, to_weights};
+use super::network::{Network, sound, to_weights};
 use super::optimiser::{Mean, Optimiser};
 use super::options::{Fitness, Mixed, Options};
 use super::pictures;
@@ -462,18 +462,6 @@ fn judge_some(
     let pictures: Vec<Labelled> = places.map(labelled).collect::<Result<_, TrainError>>()?;
     let found = judged.add(detector, &pictures, looked, Some(&options.gains()))?;
     Ok((pictures, found))
-}
-
-/// Weights as they are kept: in fp16, or as they are where a number is too large for it.
-///
-/// # Errors
-/// A number is not finite: they are not kept.
-pub fn sound(weights: Weights) -> Result<Weights, TrainError> {
-    if weights.first_not_finite().is_some() {
-        return Err(TrainError::NotFinite);
-    }
-    let halved = weights.halved();
-    Ok(if halved.first_not_finite().is_none() { halved } else { weights })
 }
 
 /// How good an epoch is.

@@ -314,7 +314,7 @@ fn trained(data: &Dataset, dir: &Path, aim: Aim, options: &Options, stops: &[u64
 fn a_stopped_run_goes_on_to_the_very_same_end_and_learns() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = drawn(dir.path(), 12);
-    let base = Options { imgsz: 42, labels: 3, per_label: 4, batch: 8, epochs: 4, lr0: 0.002, ..Options::default() };
+    let base = Options { imgsz: 42, labels: 3, per_label: 4, batch: 8, epochs: 4, lr0: 0.0005, ..Options::default() };
     for (name, aim, loss) in [
         ("supcon", Aim::Embed, Loss::Supcon),
         ("arcface", Aim::Embed, Loss::Arcface),
