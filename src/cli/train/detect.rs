@@ -41,6 +41,13 @@ pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Op
             command.model
         ));
     }
+    if options.augment.mosaic > 0.0 && options.is_whole(0) {
+        tell(&format!(
+            "no pictures are put together by four: `close_mosaic={}` covers all {} epochs (as with Ultralytics); `close_mosaic=0` \
+             has them to the end",
+            options.close_mosaic, options.epochs
+        ));
+    }
     let dir = begin_folder(workspace, command, &data_path, &[], &options)?;
     let prepared = Prepared { dir, data_path, data, begin: Begin::Weights(weights.clone()) };
     match command.tune {

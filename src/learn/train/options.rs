@@ -138,11 +138,11 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether pictures of an epoch (from 0) are no longer put together by four. As Ultralytics counts: in a run of fewer
-    /// epochs than `close_mosaic` they are to the end.
+    /// Whether pictures of an epoch (from 0) are no longer put together by four. As Ultralytics counts: in a run of no more
+    /// epochs than `close_mosaic` they never are.
     #[must_use]
     pub fn is_whole(&self, epoch: u64) -> bool {
-        self.close_mosaic > 0 && self.epochs.checked_sub(self.close_mosaic).is_some_and(|last| epoch >= last)
+        epoch.saturating_add(self.close_mosaic) >= self.epochs
     }
 
     /// The defaults, changed by `KEY=VALUE` each.
@@ -247,12 +247,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_epochs_have_whole_pictures_unless_the_run_is_shorter() {
+    fn the_last_epochs_have_whole_pictures_and_a_short_run_no_others() {
         let whole = |epochs, close_mosaic| {
             let options = Options { epochs, close_mosaic, ..Options::default() };
             (0..epochs).filter(|epoch| options.is_whole(*epoch)).count()
         };
-        assert_eq!([whole(100, 10), whole(11, 10), whole(10, 10), whole(9, 10), whole(3, 0)], [10, 10, 10, 0, 0]);
+        assert_eq!([whole(100, 10), whole(11, 10), whole(10, 10), whole(9, 10), whole(3, 0)], [10, 10, 10, 9, 0]);
     }
 
     #[test]
