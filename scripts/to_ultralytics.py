@@ -38,6 +38,13 @@ def main():
     model = YOLO(f"{architecture}.yaml").model
     # A network of so many classes: the published description has 80.
     model = type(model)({**model.yaml, "nc": len(names)}, ch=3, verbose=False)
+    # A class branch that was taken over from other classes has kept its width.
+    for level, branch in enumerate(model.model[-1].cv3):
+        shapes = [tuple(tensors.get(f"model.22.cv3.{level}.{layer}.conv.weight", torch.empty(0)).shape) for layer in (0, 1)]
+        if all(len(shape) == 4 for shape in shapes):
+            first, second = [type(branch[0])(inputs, outputs, side) for outputs, inputs, side, _ in shapes]
+            last = torch.nn.Conv2d(shapes[1][0], len(names), 1)
+            branch[0], branch[1], branch[2] = first, second, last
     own = model.state_dict()
     # Not kept, for they say nothing: a count of batches, and the numbers 0 to 15 that distances are averaged by.
     constant = ("num_batches_tracked", "dfl.conv.weight")

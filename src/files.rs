@@ -1,12 +1,12 @@
 //! Opening files that somebody else may have put there: regular ones only, without waiting for another side, within
-//! a bound.
+//! a bound; and writing whole ones.
 //!
 //! A pipe in the place of a file would keep whoever opens it waiting for ever, a device may have no end. So nothing is
 //! opened before it was looked at, and what was opened is looked at again, for it may have been exchanged meanwhile.
 
-use std::fs::{File, FileType, Metadata, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::fs::{File, FileType, Metadata, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Why a user's file is not read.
@@ -93,6 +93,21 @@ pub fn create(path: &Path) -> io::Result<File> {
     open_with(path, OpenOptions::new().write(true).create(true).truncate(true))
 }
 
+/// Puts a file in its place, whole or not at all: on the disk before it has its name, and with its name when this returns. What
+/// stood there before stays until then. Who may read it is said by the umask, as with any new file.
+///
+/// # Errors
+/// The file system refuses.
+pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let anyone = Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(".sightline-").permissions(anyone).tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(dir)?.sync_all()
+}
+
 /// The bytes of a file of the program's own; see [`open_with`].
 ///
 /// # Errors
@@ -175,6 +190,21 @@ mod tests {
         assert_eq!(read(&path).unwrap(), b"12345678");
         assert_eq!(read(&dir.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(create(&dir.path().join("new")).unwrap().metadata().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_is_put_takes_the_place_of_what_was_there_or_leaves_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        put(&path, b"first").unwrap();
+        put(&path, b"second").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        // Where it cannot be put, nothing is left lying about, and what was there stays.
+        fs::create_dir(dir.path().join("folder")).unwrap();
+        assert!(put(&dir.path().join("folder"), b"third").is_err());
+        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["file", "folder"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::arguments::{Dataset as Command, DatasetCopy};
-use super::output::Out;
+use super::output::{Out, tell};
 use super::{CliError, Ended, Outcome, pictures};
 use crate::archive::image_id;
 use crate::config::Config;
@@ -66,6 +66,13 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             let groups = groups(&set, &looks, group_by.as_deref())?;
             let shares = Shares { train: *train, val: *val, test: *test };
             divide(&mut set.items, &groups, shares, *seed).map_err(CliError::Usage)?;
+            let parts = [(Split::Train, *train), (Split::Val, *val), (Split::Test, *test)];
+            for (part, _) in parts.into_iter().filter(|(part, share)| *share > 0.0 && set.of(*part).next().is_none()) {
+                tell(&format!(
+                    "`{}` has no picture: too many of them stay together (near-duplicates, --group-by), or there are too few",
+                    part.name()
+                ));
+            }
             write(out, &reader, &set, copy, layout::Format::Yolo)
         }
     }
@@ -261,7 +268,7 @@ fn draw_sheet(set: &Dataset, reader: &Reader, path: &Path) -> Result<(), CliErro
     let (mut bytes, format) = (std::io::Cursor::new(Vec::new()), image::ImageFormat::from_path(path));
     let format = format.map_err(|error| failed(format!("{error}; call it .png")))?;
     drawn.write_to(&mut bytes, format).map_err(|error| failed(error.to_string()))?;
-    crate::learn::train::state::put(path, bytes.get_ref()).map_err(|error| failed(error.to_string()))
+    crate::files::put(path, bytes.get_ref()).map_err(|error| failed(error.to_string()))
 }
 
 fn print(out: &mut Out, report: &Report) -> Result<(), CliError> {

@@ -105,6 +105,7 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
         command.model.as_ref().map_or_else(|| config.models.detector.clone(), |path| weights_at(workspace, path));
     let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
     let model = checkpoint::read(&path)?;
+    gate.as_ref().map(|gate| gate.fits(model.info.task)).transpose()?;
     if let Some(dir) = &command.out {
         let failed =
             |error| CliError::Failed(format!("cannot make {}: {error}; choose another (--out)", dir.display()));

@@ -22,8 +22,8 @@ use crate::config::Config;
 use crate::domain::display_safe;
 use crate::files;
 use crate::learn::dataset::{self, Dataset, Fate, Problem};
+use crate::learn::train::TrainError;
 use crate::learn::train::run::{Begin, Ended as RunEnded, Files};
-use crate::learn::train::{TrainError, state};
 use crate::vision::checkpoint::{self, Checkpoint};
 use crate::vision::{Precision, Runtime};
 
@@ -187,7 +187,8 @@ fn write_args(
     }
     // JSON's scalars are YAML's.
     let text: String = args.iter().map(|(key, value)| format!("{key}: {}\n", scalar(value))).collect();
-    Ok(state::put(&dir.join("args.yaml"), text.as_bytes())?)
+    let path = dir.join("args.yaml");
+    Ok(files::put(&path, text.as_bytes()).map_err(TrainError::io("write", &path))?)
 }
 
 /// A value as it is typed: what is kept in 32 bits is not shown with the digits of 64.

@@ -1,8 +1,6 @@
 //! Taking vectors out and in: a safetensors file with what each vector is.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype as TensorType, SafeTensors, TensorView};
@@ -12,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::segment::Scratch;
 use super::{Gallery, GalleryError};
 use crate::domain::{Embedding, Enrolled, Fingerprint, ImageId, Label, Rotation, SightingId};
+use crate::files;
 
 /// The tensor's name: `[vectors, dimension]`, f32.
 const TENSOR: &str = "vectors";
@@ -175,13 +174,5 @@ pub fn read_export(name: &str, bytes: &[u8]) -> Result<Imported, GalleryError> {
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), GalleryError> {
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || {
-        let mut partial = tempfile::NamedTempFile::new_in(dir)?;
-        partial.write_all(bytes)?;
-        partial.as_file().sync_all()?;
-        partial.persist(path).map_err(|e| e.error)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(GalleryError::io("write", path))
+    files::put(path, bytes).map_err(GalleryError::io("write", path))
 }

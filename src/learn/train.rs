@@ -98,7 +98,7 @@ pub enum TrainError {
 
 impl TrainError {
     /// For `map_err`: the disk refused.
-    pub(in crate::learn) fn io(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }
     }

@@ -232,24 +232,24 @@ pub(in crate::cli) struct Cut {
     #[arg(long, value_name = "N", conflicts_with = "images")]
     pub(in crate::cli) crops: Option<u32>,
     /// A crop's side in pixels, a multiple of 14.
-    #[arg(long, value_name = "PIXELS", default_value_t = 224, requires = "crops")]
+    #[arg(long, value_name = "PIXELS", default_value_t = 224, requires = "crops", conflicts_with = "images")]
     pub(in crate::cli) side: u32,
     /// Greys the crops' background, as behind a detector that outlines.
-    #[arg(long, requires = "crops")]
+    #[arg(long, requires = "crops", conflicts_with = "images")]
     pub(in crate::cli) mask_background: bool,
     /// Turns packs so that they lie level, as behind a detector that outlines where `crop.align` is on.
-    #[arg(long, requires = "crops")]
+    #[arg(long, requires = "crops", conflicts_with = "images")]
     pub(in crate::cli) align: bool,
     /// Stretches crops to a square instead of filling them up to one, as with `crop.square: false`.
-    #[arg(long, requires = "crops")]
+    #[arg(long, requires = "crops", conflicts_with = "images")]
     pub(in crate::cli) stretch: bool,
     /// Turns those that lie level so that their print reads from left to right: to learn from with `upright=true`.
-    #[arg(long, requires = "align")]
+    #[arg(long, requires = "align", conflicts_with = "images")]
     pub(in crate::cli) upright: bool,
     /// Share of the packs that stand in look-alike pairs; the others are the first of a pair each, with crops.
-    #[arg(long, value_name = "SHARE", requires = "crops", default_value_t = 1.0)]
+    #[arg(long, value_name = "SHARE", requires = "crops", conflicts_with = "images", default_value_t = 1.0)]
     pub(in crate::cli) pairs: f64,
     /// What a folder stands for: a pack, or a strength on whatever pack, to learn reading by.
-    #[arg(long, requires = "crops", default_value = "pack", value_parser = ["pack", "strength"])]
+    #[arg(long, requires = "crops", conflicts_with = "images", default_value = "pack", value_parser = ["pack", "strength"])]
     pub(in crate::cli) by: String,
 }

@@ -78,6 +78,13 @@ pub(super) fn run(
         Figures::Embed(ranking) => {
             let embedder = Embedder::new(&checkpoint.weights, policy, runtime).map_err(CliError::failed)?;
             let found = identify(&embedder, &crops, &judged.vectors, asked.terms)?;
+            if ranking.probes == 0 && found.is_none() {
+                let (path, split) = (set.path.display(), set.split.name());
+                return Err(CliError::NotFound(format!(
+                    "{path}: no label has two pictures in `{split}`, so that one could find the other: there is nothing to \
+                     judge by; add pictures, or choose another part (--split)"
+                )));
+            }
             if let (Some(dir), Some(report)) = (asked.dir, &found) {
                 embedders::draw(dir, report)?;
             }

@@ -41,6 +41,16 @@ pub(super) fn draw(dir: &Path, report: &identification::Report) -> Result<(), Cl
     Ok(save(&dir.join("open_set_curve.png"), &picture)?)
 }
 
+/// What is to be said where so few probes, even with none wrong, cannot show with 95% certainty that wrong answers stay within a share.
+fn too_few(probes: u64, most_wrong: f64) -> String {
+    let needed = (0.05_f64.ln() / (-most_wrong).ln_1p()).ceil();
+    if most_wrong > 0.0 && (probes as f64) < needed {
+        format!("; {probes} probes are too few to rely on that, {needed} are needed")
+    } else {
+        String::new()
+    }
+}
+
 pub(super) fn show(out: &mut Out, set: &Set, report: &Report, verdict: Option<&Verdict>) -> Result<(), CliError> {
     let name = |label: u32| set.data.names.get(label as usize).map_or("", String::as_str);
     let Report { ranking, pairs, found } = report;
@@ -89,12 +99,13 @@ pub(super) fn show(out: &mut Out, set: &Set, report: &Report, verdict: Option<&V
     match &found.suggestion {
         Some(told) => out.line(format!(
             "  with min_similarity {:.3} and min_margin {:.3} it would have been coverage {:.4} at {:.4} wrong \
-             (most allowed {})",
+             (most allowed {}){}",
             told.thresholds.min_similarity,
             told.thresholds.min_margin,
             told.coverage,
             told.wrong_accept,
-            terms.most_wrong
+            terms.most_wrong,
+            too_few(found.wrong_accept.all, terms.most_wrong)
         ))?,
         None => out.line(format!("  no thresholds keep wrong answers within {}", terms.most_wrong))?,
     }

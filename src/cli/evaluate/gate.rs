@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::cli::output::Out;
 use crate::cli::{CliError, Ended, Outcome};
 use crate::files;
-use crate::learn::evaluate::gate::{Figure, Gate, Outcome as Held, Verdict};
+use crate::learn::evaluate::gate::{Figure, Gate, Outcome as Held, Verdict, names};
+use crate::vision::checkpoint::Task;
 
 /// Bytes of a gate at most.
 const LARGEST: u64 = 1 << 20;
@@ -23,6 +24,11 @@ impl Named {
             .map_err(|error| CliError::NotFound(format!("{}: {error}; name a gate (--gate)", path.display())))?;
         let gate = Gate::parse(&text).map_err(|why| CliError::Usage(format!("{}: {why}", path.display())))?;
         Ok(Self { path: path.to_owned(), gate })
+    }
+
+    /// Whether such a model has the figures that it asks for.
+    pub(super) fn fits(&self, task: Task) -> Result<(), CliError> {
+        self.gate.fits(&names(task)).map_err(|why| CliError::Usage(format!("{}: {why}", self.path.display())))
     }
 
     /// Holds figures against it.

@@ -55,6 +55,14 @@ impl Way {
         [(TASK, task.into()), (HEAD, head)]
     }
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::Embed => "an embedder that learns by this loss",
+            Self::Linear => "a linear probe",
+            Self::Full => "a classifier",
+        }
+    }
+
     fn aim(self) -> Aim {
         if self == Self::Embed { Aim::Embed } else { Aim::Classify }
     }
@@ -83,7 +91,17 @@ pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Op
     // A classifier that is trained on stays one.
     let is_classifier = file.as_ref().is_some_and(|file| file.info.task == Task::Classify);
     let way = Way::of(command.head.or(is_classifier.then_some(Head::Full)));
+    let idle = options.without_effect(way.aim(), way == Way::Linear);
+    let keys = command.options.iter().filter_map(|pair| pair.split_once('=').map(|(key, _)| key));
+    for key in keys.filter(|key| idle.contains(key)) {
+        tell(&format!("`{key}` has no effect on {}", way.name()));
+    }
     let mut weights = weights(&command.model, file, &options)?;
+    let blocks = Plan::of(&weights).map_or(usize::MAX, |plan| plan.depth);
+    if options.last_blocks > blocks {
+        let last = options.last_blocks;
+        return Err(CliError::Usage(format!("last_blocks={last}: the network has {blocks} blocks; 0 is for all")));
+    }
     weights.meta.insert("origin".into(), origin(command));
     // What cannot be learnt from, or by, leaves no folder behind.
     options.fitness.suits(way.aim()).map_err(CliError::Usage)?;
@@ -243,6 +261,7 @@ fn once(
 fn show_told(show: &mut Show, told: &Told) {
     match told {
         Told::Batch { epoch, batch, loss, .. } => show.batch(*epoch, *batch, format!("loss {loss:.4}")),
+        Told::Mined(done, of) => show.mined(*done, *of),
         Told::Judged(done, of) => show.judged(*done, *of),
         Told::Epoch(row) => {
             let value = json!({

@@ -44,6 +44,13 @@ impl<'a> Show<'a> {
         }
     }
 
+    /// So many pictures were looked at for labels that are alike, of how many.
+    pub(super) fn mined(&self, done: usize, of: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("looking for labels that are alike: {done} of {of}"));
+        }
+    }
+
     /// So many pictures were judged, of how many.
     pub(super) fn judged(&self, done: usize, of: usize) {
         if let Some(bar) = &self.bar {

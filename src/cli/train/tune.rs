@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::cli::output::{Out, tell};
 use crate::cli::{CliError, Ended, Outcome};
 use crate::files;
+use crate::learn::train::TrainError;
 use crate::learn::train::run::{Begin, Ended as RunEnded, Files};
-use crate::learn::train::state;
 use crate::learn::tune::{Line, Range, Settings, Trial, given, is_hopeless, propose, read};
 use crate::vision::Weights;
 
@@ -183,7 +183,7 @@ impl Record {
     fn add(&mut self, line: Line) -> Result<(), CliError> {
         self.text.push_str(&serde_json::to_string(&line).map_err(CliError::failed)?);
         self.text.push('\n');
-        state::put(&self.path, self.text.as_bytes())?;
+        files::put(&self.path, self.text.as_bytes()).map_err(TrainError::io("write", &self.path))?;
         self.trials = read(&self.text).map_err(CliError::Failed)?;
         Ok(())
     }

@@ -46,7 +46,7 @@ pub fn divide(items: &mut [Item], groups: &[usize], shares: Shares, seed: u64) -
     }
     let weights = [shares.train, shares.val, shares.test];
     let total: f64 = weights.iter().sum();
-    if weights.iter().any(|weight| !weight.is_finite() || *weight < 0.0) || total <= 0.0 {
+    if weights.iter().any(|weight| !weight.is_finite() || *weight < 0.0) || total <= 0.0 || !total.is_finite() {
         return Err(format!("the shares {weights:?} cannot be divided by; give numbers from 0 on, one above 0"));
     }
     let mut random = SmallRng::seed_from_u64(seed);
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn shares_that_cannot_be_are_refused() {
         let mut items = vec![item(0, &[])];
-        for shares in [[0.0, 0.0, 0.0], [-1.0, 1.0, 1.0], [f64::NAN, 1.0, 1.0]] {
+        for shares in [[0.0, 0.0, 0.0], [-1.0, 1.0, 1.0], [f64::NAN, 1.0, 1.0], [1e308, 1e308, 1.0]] {
             let [train, val, test] = shares;
             assert!(divide(&mut items, &[0], Shares { train, val, test }, 1).unwrap_err().contains("shares"));
         }

@@ -11,7 +11,6 @@ mod restore;
 mod tree;
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -19,8 +18,10 @@ use chrono::{SecondsFormat, Utc};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::DatasetError;
 use cache::Cache;
+
+use super::DatasetError;
+use crate::files;
 pub use restore::Loss;
 pub use tree::{Change, Changes, Tree};
 
@@ -276,15 +277,6 @@ fn lock(path: &Path, set: &Path) -> Result<File, DatasetError> {
     Ok(file)
 }
 
-/// Writes a file whole or not at all, on the disk before it has its name and with its name.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), DatasetError> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    let failed = |source| DatasetError::Io { doing: "write", path: path.to_owned(), source };
-    let mut file = tempfile::Builder::new().prefix(".tmp").tempfile_in(parent).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    let rights = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(rights).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(failed)
+    files::put(path, bytes).map_err(DatasetError::io("write", path))
 }

@@ -6,12 +6,15 @@ use std::sync::{Arc, OnceLock};
 
 use image::RgbImage;
 use rand::seq::SliceRandom as _;
+use sha2::{Digest as _, Sha256};
+use tch::Tensor;
 
 use super::judge::Aim;
 use crate::learn::augment::crops::{Changes, change, quarters};
 use crate::learn::dataset::{Dataset, Kind, Split};
 use crate::learn::train::TrainError;
 use crate::learn::train::loader::{Read, dice};
+use crate::learn::train::state::file;
 use crate::vision::CropPolicy;
 use crate::vision::dino::fit;
 
@@ -58,7 +61,7 @@ pub enum Pick {
 
 /// What the batches of an epoch are made by.
 #[derive(Clone, Copy, Debug)]
-pub struct Order {
+pub struct Order<'a> {
     /// The run's seed.
     pub seed: u64,
     /// The epoch, from 0.
@@ -67,8 +70,10 @@ pub struct Order {
     pub pick: Pick,
     /// How much is changed.
     pub changes: Changes,
-    /// Whether all crops of a label are turned by the same right angles.
+    /// Whether all crops of a label are turned by the same right angles, and those of labels that come together alike.
     pub upright: bool,
+    /// Balanced: the labels in the order whose runs come together; by number where it is empty.
+    pub line: &'a [u32],
 }
 
 impl<'a> Crops<'a> {
@@ -98,10 +103,37 @@ impl<'a> Crops<'a> {
         self.labels.is_empty()
     }
 
+    /// Takes the crops' names, sizes and labels into a digest.
+    pub fn digest(&self, hash: &mut Sha256) {
+        for (path, label) in &self.items {
+            file(hash, path);
+            hash.update(label.to_le_bytes());
+        }
+    }
+
     /// A label each.
     #[must_use]
     pub fn labels(&self) -> &[u32] {
         &self.labels
+    }
+
+    /// The places of each label's crops, by its number.
+    #[must_use]
+    pub fn by_label(&self) -> &[Vec<usize>] {
+        &self.by_label
+    }
+
+    /// Some crops as they are, `[crops, side, side, 3]` bytes.
+    ///
+    /// # Errors
+    /// One cannot be read, or libtorch fails.
+    pub fn together(&self, places: &[usize]) -> Result<Tensor, TrainError> {
+        let mut pixels = Vec::new();
+        for place in places {
+            pixels.extend_from_slice(self.crop(*place)?.as_raw());
+        }
+        let side = i64::from(self.policy.input_size);
+        Ok(Tensor::f_from_data_size(&pixels, &[places.len() as i64, side, side, 3], tch::Kind::Uint8)?)
     }
 
     /// How many crops each label has.
@@ -148,27 +180,32 @@ impl<'a> Crops<'a> {
         Ok(fitted)
     }
 
-    /// The places of a batch's crops.
-    fn places(&self, order: &Order, number: usize) -> Vec<usize> {
+    /// The places of a batch's crops, each with what it is turned alike with: a run of labels, or nothing else.
+    fn places(&self, order: &Order, number: usize) -> Vec<(usize, u64)> {
         match order.pick {
             Pick::Shuffled(crops) => {
                 let mut all: Vec<usize> = (0..self.len()).collect();
                 all.shuffle(&mut dice(order.seed, order.epoch, u64::MAX));
-                all.into_iter().skip(number * crops).take(crops).collect()
+                let own = |place: usize| (place, u64::from(self.labels[place]));
+                all.into_iter().skip(number * crops).take(crops).map(own).collect()
             }
             Pick::Balanced { labels, each, together } => {
                 let labels = self.balanced(labels);
-                let there: Vec<usize> = (0..self.by_label.len()).filter(|l| !self.by_label[*l].is_empty()).collect();
+                let there: Vec<(usize, u64)> = self.line(order, together);
                 // Rounds through all labels, each in an order of its own, so that every one has its turn.
                 let round = |round: usize| {
-                    let mut runs: Vec<&[usize]> = there.chunks(together.max(1)).collect();
+                    let mut runs: Vec<&[(usize, u64)]> = there.chunks(together.max(1)).collect();
                     runs.shuffle(&mut dice(order.seed, order.epoch, u64::MAX - 1 - round as u64));
                     runs.concat()
                 };
-                let mut chosen: Vec<usize> = Vec::with_capacity(labels);
+                let mut chosen: Vec<(usize, u64)> = Vec::with_capacity(labels);
                 let mut turn = number * labels;
+                let mut going = (turn / there.len(), round(turn / there.len()));
                 while chosen.len() < labels {
-                    let label = round(turn / there.len())[turn % there.len()];
+                    if going.0 != turn / there.len() {
+                        going = (turn / there.len(), round(turn / there.len()));
+                    }
+                    let label = going.1[turn % there.len()];
                     if !chosen.contains(&label) {
                         chosen.push(label);
                     }
@@ -176,15 +213,25 @@ impl<'a> Crops<'a> {
                 }
                 let mut rng = dice(order.seed, order.epoch, u64::MAX / 2 + number as u64);
                 let mut places = Vec::with_capacity(labels * each);
-                for label in chosen {
+                for (label, run) in chosen {
                     let mut of = self.by_label[label].clone();
                     of.shuffle(&mut rng);
                     // A label of few crops shows some more than once: they are changed in different ways.
-                    places.extend(of.iter().cycle().take(each));
+                    places.extend(of.iter().cycle().take(each).map(|place| (*place, run)));
                 }
                 places
             }
         }
+    }
+
+    /// The labels that have crops, in the order whose runs come together, each with its run's number.
+    fn line(&self, order: &Order, together: usize) -> Vec<(usize, u64)> {
+        let has = |label: &usize| self.by_label.get(*label).is_some_and(|of| !of.is_empty());
+        let numbered = |(place, label): (usize, usize)| (label, (place / together.max(1)) as u64);
+        if order.line.is_empty() {
+            return (0..self.by_label.len()).filter(has).enumerate().map(numbered).collect();
+        }
+        order.line.iter().map(|label| *label as usize).filter(has).enumerate().map(numbered).collect()
     }
 
     /// A batch of an epoch.
@@ -195,13 +242,13 @@ impl<'a> Crops<'a> {
         let places = self.places(order, number);
         let side = self.policy.input_size;
         let mut batch = Batch { pixels: Vec::new(), side, labels: Vec::with_capacity(places.len()) };
-        for (at, place) in places.into_iter().enumerate() {
+        for (at, (place, run)) in places.into_iter().enumerate() {
             let at = (number * self.size(order.pick) + at) as u64;
             let crop = self.crop(place)?;
             let mut rng = dice(order.seed, order.epoch, at);
             let mut turn = quarters(&order.changes, &mut rng);
             if order.upright {
-                let alike = u64::MAX / 4 + ((number as u64) << 32) + u64::from(self.labels[place]);
+                let alike = u64::MAX / 4 + ((number as u64) << 32) + run;
                 turn = quarters(&order.changes, &mut dice(order.seed, order.epoch, alike));
             }
             let changed = change(&crop, turn, &order.changes, &mut rng);
@@ -300,7 +347,7 @@ mod tests {
         };
         let crops = Crops::new(items, &read, 7, policy, 0);
         let pick = Pick::Balanced { labels: 3, each: 4, together: 1 };
-        let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none(), upright: false };
+        let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none(), upright: false, line: &[] };
         assert_eq!((crops.len(), crops.batches(pick)), (42, 4));
         let mut met = BTreeSet::new();
         for number in 0..4 {
@@ -325,7 +372,7 @@ mod tests {
         let read = |_: &Path| Ok(RgbImage::new(14, 14));
         let crops = Crops::new(items, &read, 6, policy, 0);
         let pick = Pick::Balanced { labels: 2, each: 1, together: 2 };
-        let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none(), upright: false };
+        let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none(), upright: false, line: &[] };
         let pairs: BTreeSet<Vec<u32>> = (0..3).map(|number| crops.batch(&order, number).unwrap().labels).collect();
         assert_eq!(pairs, BTreeSet::from([vec![0, 1], vec![2, 3], vec![4, 5]]));
     }
@@ -338,7 +385,7 @@ mod tests {
         let crops = Crops::new(items, &read, 20, policy, 1 << 20);
         let pick = Pick::Balanced { labels: 20, each: 3, together: 1 };
         let changes = Changes { turn: 1.0, ..Changes::none() };
-        let order = Order { seed: 5, epoch: 0, pick, changes, upright: true };
+        let order = Order { seed: 5, epoch: 0, pick, changes, upright: true, line: &[] };
         let corners = |order: &Order| -> Vec<[u8; 3]> {
             let batch = crops.batch(order, 0).unwrap();
             batch.pictures().iter().map(|picture| picture.get_pixel(0, 0).0).collect()
@@ -359,7 +406,8 @@ mod tests {
         };
         let policy = CropPolicy { input_size: 14, ..CropPolicy::default() };
         let crops = Crops::new(items, &read, 3, policy, 1 << 20);
-        let order = Order { seed: 1, epoch: 0, pick: Pick::Shuffled(4), changes: Changes::none(), upright: false };
+        let order =
+            Order { seed: 1, epoch: 0, pick: Pick::Shuffled(4), changes: Changes::none(), upright: false, line: &[] };
         let mut seen: Vec<u8> = Vec::new();
         for number in 0..crops.batches(order.pick) {
             let batch = crops.batch(&order, number).unwrap();

@@ -68,6 +68,9 @@ pub struct Options {
     /// Embedders: labels whose names follow each other and that are shown together, 1 to 1024: where look-alikes stand
     /// beside each other, 2 puts each beside the one that it has to be told from.
     pub together: usize,
+    /// Embedders: whether those that are shown together are rather the ones that the network itself finds alike, asked anew
+    /// at each epoch's beginning.
+    pub mine: bool,
     /// Classifiers: crops a batch, 1 to 1024.
     pub batch: usize,
     /// The input's side in pixels, a multiple of 14 from 14 to 1540.
@@ -132,6 +135,7 @@ impl Default for Options {
             labels: 16,
             per_label: 4,
             together: 1,
+            mine: false,
             batch: 64,
             imgsz: 224,
             mask_background: false,
@@ -211,7 +215,58 @@ impl Options {
         {
             return Err(format!("`{name}={value}` must lie between {least} and {most}"));
         }
+        if self.mine && self.together < 2 {
+            return Err(
+                "`mine=true` shows labels together that are alike; say how many, for example `together=8`".into()
+            );
+        }
         self.augment.check()
+    }
+
+    /// The settings that a run for this aim does not look at: a head alone that is solved rather than trained (`probe`) only
+    /// takes how crops are made and how strongly it is held back.
+    #[must_use]
+    pub fn without_effect(&self, aim: Aim, probe: bool) -> &'static [&'static str] {
+        match (aim, probe, self.loss) {
+            (Aim::Embed, _, Loss::Supcon) => &["batch", "cls_pw", "c", "margin", "margin_scale"],
+            (Aim::Embed, _, Loss::Arcface) => &["batch", "cls_pw", "c", "temperature"],
+            (Aim::Classify, false, _) => {
+                &["labels", "per_label", "together", "mine", "loss", "temperature", "margin", "margin_scale", "c"]
+            }
+            (Aim::Classify, true, _) => &[
+                "batch",
+                "labels",
+                "per_label",
+                "together",
+                "mine",
+                "loss",
+                "temperature",
+                "margin",
+                "margin_scale",
+                "epochs",
+                "lr0",
+                "lrf",
+                "cos_lr",
+                "momentum",
+                "weight_decay",
+                "warmup_epochs",
+                "cls_pw",
+                "patience",
+                "amp",
+                "last_blocks",
+                "upright",
+                "turn",
+                "degrees",
+                "scale",
+                "translate",
+                "perspective",
+                "blur",
+                "fliplr",
+                "hsv_h",
+                "hsv_s",
+                "hsv_v",
+            ],
+        }
     }
 
     /// How crops are brought to the network's input.
@@ -261,11 +316,27 @@ mod tests {
             ("temperature=0", "`temperature=0`"),
             ("loss=triplet", "`loss=triplet`"),
             ("blur=2", "blur: 2"),
+            ("mine=true", "together=8"),
         ] {
             let error = pairs(&[wrong]).unwrap_err();
             assert!(error.contains(named), "{wrong}: {error}");
         }
         let text = serde_json::to_string(&Options::default()).unwrap();
         assert_eq!(serde_json::from_str::<Options>(&text).unwrap(), Options::default());
+    }
+
+    #[test]
+    fn settings_without_effect_are_settings() {
+        let all = serde_json::to_value(Options::default()).unwrap();
+        for (aim, probe, loss) in [
+            (Aim::Embed, false, Loss::Supcon),
+            (Aim::Embed, false, Loss::Arcface),
+            (Aim::Classify, false, Loss::Supcon),
+            (Aim::Classify, true, Loss::Supcon),
+        ] {
+            let idle = Options { loss, ..Options::default() }.without_effect(aim, probe);
+            assert!(idle.iter().all(|key| all.get(key).is_some()), "{idle:?}");
+            assert!(!idle.contains(&"imgsz") && !idle.is_empty());
+        }
     }
 }

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::crops::{Batch, Crops, Order, Pick};
 use super::judge::{Aim, judge};
 use super::loss;
+use super::mine;
 use super::network::{MARGIN, Network};
 use super::options::{Loss, Options};
 use super::results::{self, Row};
@@ -59,6 +61,8 @@ pub enum Told {
         /// Crops of the batch.
         crops: u64,
     },
+    /// So many crops were looked at for labels that are alike, of how many.
+    Mined(usize, usize),
     /// So many crops were judged, of how many.
     Judged(usize, usize),
     /// An epoch ended.
@@ -143,15 +147,21 @@ impl<'a> Run<'a> {
         let class_weights = (request.aim == Aim::Classify && !rare.is_empty())
             .then(|| Tensor::f_from_slice(&rare)?.f_to_device(request.device))
             .transpose()?;
+        let data = digest(request);
         let (stand, mean, optimiser) = match kept {
             None => {
-                let stand = Stand { options: settings, stepped: -1, ..Stand::default() };
+                let stand = Stand { data, options: settings, stepped: -1, ..Stand::default() };
                 (stand, Mean::new(network.tensors())?, Optimiser::new(Method::AdamW))
             }
             Some(kept) => {
                 if kept.stand.options != settings {
                     let why = "its `args.yaml` is not what it began with, so it would not be the same run; bring it back, or \
                                begin a new run from its weights";
+                    return Err(TrainError::Resume { path: request.dir.to_owned(), why: why.into() });
+                }
+                if kept.stand.data != data {
+                    let why = "its pictures or labels are not what it began with, so it would not be the same run; bring them \
+                               back, or begin a new run from its weights";
                     return Err(TrainError::Resume { path: request.dir.to_owned(), why: why.into() });
                 }
                 crate::learn::train::results::write(&files.results, &results::columns(request.aim), &kept.stand.rows)?;
@@ -183,8 +193,21 @@ impl<'a> Run<'a> {
     fn epoch(&mut self, optimiser: &mut Optimiser, tell: &mut dyn FnMut(&Told)) -> Result<bool, TrainError> {
         let options = self.request.options;
         let (epoch, train) = (self.stand.epoch, self.request.train);
-        let order =
-            Order { seed: options.seed, epoch, pick: self.pick, changes: options.augment, upright: options.upright };
+        if options.mine && self.stand.batch == 0 && self.request.aim == Aim::Embed {
+            let mut goes_on = |done, of| {
+                tell(&Told::Mined(done, of));
+                !self.request.stop.load(Ordering::Relaxed)
+            };
+            let from = (options.seed, epoch);
+            let Some(line) = mine::alike(&self.network, train, options.together, from, &mut goes_on)? else {
+                self.keep(optimiser)?;
+                return Ok(false);
+            };
+            self.stand.line = line;
+        }
+        let line = self.stand.line.clone();
+        let (seed, changes, upright) = (options.seed, options.augment, options.upright);
+        let order = Order { seed, epoch, pick: self.pick, changes, upright, line: &line };
         let numbers = self.stand.batch as usize..self.count as usize;
         std::thread::scope(|scope| {
             for batch in ahead(scope, numbers, options.workers, move |number| train.batch(&order, number)) {
@@ -303,6 +326,17 @@ impl<'a> Run<'a> {
         tell(&Told::Epoch(Box::new(row)));
         Ok(())
     }
+}
+
+/// The digest of what is learnt from and judged by.
+fn digest(request: &Request) -> String {
+    let mut hash = Sha256::new();
+    hash.update(request.names.join("\0"));
+    for crops in [request.train, request.val] {
+        hash.update(format!("\0{}\0", crops.len()));
+        crops.digest(&mut hash);
+    }
+    hex::encode(hash.finalize())
 }
 
 /// Keeps weights in a run's folder, with their card.

@@ -7,8 +7,22 @@ use serde::{Deserialize, Serialize};
 use super::Figures;
 use super::classes;
 use super::identification::{self, Share};
+use crate::learn::embed::judge::NEIGHBOURS;
 use crate::learn::metrics::retrieval::Ranking;
 use crate::learn::metrics::{coco, ultralytics};
+use crate::vision::checkpoint::Task;
+
+/// A detector's figures, of boxes and of masks, by the two protocols.
+const SCORES: [&str; 6] = ["precision", "recall", "f1", "map50", "map75", "map50_95"];
+const BY_COCO: [&str; 3] = ["coco_ap", "coco_ap50", "coco_ap75"];
+const WORST_CLASS: &str = "worst_class_recall";
+/// A classifier's that are no shares.
+const CLASSES: [&str; 6] = ["precision", "recall", "f1", "roc_auc", "pr_auc", "calibration_error"];
+const ACCURACY: &str = "accuracy";
+/// An embedder's, as the engine uses it.
+const IDENTIFIED: [&str; 6] =
+    ["recall_at_1", "recall_at_5", "coverage", "wrong_accept", "wrong_label", "wrong_stranger"];
+const WORST_LABEL: &str = "worst_label_recall";
 
 /// Objects, pictures or probes that a figure must rest on, unless the gate says otherwise.
 const EVIDENCE: u64 = 100;
@@ -108,6 +122,17 @@ impl Gate {
         Ok(gate)
     }
 
+    /// Whether every figure it asks for is one of `known`: to be told before judging, which takes long.
+    ///
+    /// # Errors
+    /// A sentence that names a figure which there is not, and those that there are.
+    pub fn fits(&self, known: &[String]) -> Result<(), String> {
+        match self.figures.keys().find(|name| !known.contains(*name)) {
+            Some(name) => Err(format!("there is no figure `{name}` here; there are {}", known.join(", "))),
+            None => Ok(()),
+        }
+    }
+
     /// Holds figures against it.
     ///
     /// A share passes where even its one-sided 95% bound does, and fails where the bound on the other side does; in
@@ -172,6 +197,26 @@ fn shared(name: &str, share: Share) -> Figure {
     Figure { name: name.to_owned(), value: share.share, evidence: share.all, bounds }
 }
 
+/// The names of all figures that judging such a model may give.
+#[must_use]
+pub fn names(task: Task) -> Vec<String> {
+    let detector = |what: &str| -> Vec<String> {
+        let all = SCORES.into_iter().chain(BY_COCO).chain([WORST_CLASS]);
+        all.map(|figure| format!("{what}.{figure}")).collect()
+    };
+    match task {
+        Task::Detect => detector("boxes"),
+        Task::Segment => [detector("boxes"), detector("masks")].concat(),
+        Task::Classify => [ACCURACY, WORST_CLASS].into_iter().chain(CLASSES).map(str::to_owned).collect(),
+        Task::Embed => {
+            let neighbours = NEIGHBOURS.map(|k| format!("neighbours.recall_at_{k}"));
+            let identified = IDENTIFIED.into_iter().chain([WORST_LABEL]);
+            let identified = identified.map(|figure| format!("identification.{figure}"));
+            neighbours.into_iter().chain(["neighbours.map".to_owned()]).chain(identified).collect()
+        }
+    }
+}
+
 /// The figures of a detector that a gate can ask for.
 #[must_use]
 pub fn of_detector(figures: &Figures, by_coco: [Option<&coco::Scores>; 2]) -> Vec<Figure> {
@@ -181,20 +226,14 @@ pub fn of_detector(figures: &Figures, by_coco: [Option<&coco::Scores>; 2]) -> Ve
         let Some(scores) = scores else { continue };
         let truths = |scores: &ultralytics::Scores| scores.classes.iter().map(|class| class.truths as u64).sum();
         let objects: u64 = truths(scores);
-        let stated = [
-            ("precision", scores.precision),
-            ("recall", scores.recall),
-            ("f1", scores.f1),
-            ("map50", scores.map50),
-            ("map75", scores.map75),
-            ("map50_95", scores.map50_95),
-        ];
+        let values = [scores.precision, scores.recall, scores.f1, scores.map50, scores.map75, scores.map50_95];
+        let stated = SCORES.into_iter().zip(values);
         all.extend(stated.map(|(figure, value)| plain(&format!("{what}.{figure}"), value, objects)));
         if let Some(worst) = scores.classes.iter().min_by(|a, b| a.recall.total_cmp(&b.recall)) {
-            all.push(plain(&format!("{what}.worst_class_recall"), worst.recall, worst.truths as u64));
+            all.push(plain(&format!("{what}.{WORST_CLASS}"), worst.recall, worst.truths as u64));
         }
-        let coco = by_coco.map(|by| [("coco_ap", by.ap), ("coco_ap50", by.ap50), ("coco_ap75", by.ap75)]);
-        for (figure, value) in coco.into_iter().flatten() {
+        let Some(by) = by_coco else { continue };
+        for (figure, value) in BY_COCO.into_iter().zip([by.ap, by.ap50, by.ap75]) {
             all.extend(value.map(|value| plain(&format!("{what}.{figure}"), value, objects)));
         }
     }
@@ -206,22 +245,22 @@ pub fn of_detector(figures: &Figures, by_coco: [Option<&coco::Scores>; 2]) -> Ve
 pub fn of_classifier(report: &classes::Report) -> Vec<Figure> {
     let pictures = report.pictures as u64;
     let right = report.confusion.counts.iter().enumerate().map(|(class, row)| row[class]).sum();
-    let mut all = vec![shared("accuracy", Share::new(right, pictures))];
+    let mut all = vec![shared(ACCURACY, Share::new(right, pictures))];
     let worst = report.confusion.counts.iter().enumerate().filter_map(|(class, row)| {
         let seen: u64 = row.iter().sum();
         (seen > 0).then(|| Share::new(row[class], seen))
     });
-    all.extend(worst.min_by(|a, b| a.lower.total_cmp(&b.lower)).map(|share| shared("worst_class_recall", share)));
+    all.extend(worst.min_by(|a, b| a.lower.total_cmp(&b.lower)).map(|share| shared(WORST_CLASS, share)));
     let macro_mean = &report.macro_mean;
-    let stated = [
-        ("precision", Some(macro_mean.precision)),
-        ("recall", Some(macro_mean.recall)),
-        ("f1", Some(macro_mean.f1)),
-        ("roc_auc", report.roc_auc),
-        ("pr_auc", report.pr_auc),
-        ("calibration_error", Some(report.calibration_error)),
+    let values = [
+        Some(macro_mean.precision),
+        Some(macro_mean.recall),
+        Some(macro_mean.f1),
+        report.roc_auc,
+        report.pr_auc,
+        Some(report.calibration_error),
     ];
-    all.extend(stated.into_iter().filter_map(|(name, value)| Some(plain(name, value?, pictures))));
+    all.extend(CLASSES.into_iter().zip(values).filter_map(|(name, value)| Some(plain(name, value?, pictures))));
     all
 }
 
@@ -236,17 +275,22 @@ pub fn of_embedder(ranking: &Ranking, identified: Option<&identification::Report
         .collect();
     all.push(plain("neighbours.map", ranking.mean_average_precision, probes));
     if let Some(report) = identified {
-        let stated = [
-            ("recall_at_1", report.recall_at_1),
-            ("recall_at_5", report.recall_at_5),
-            ("coverage", report.coverage),
-            ("wrong_accept", report.wrong_accept),
-            ("wrong_label", report.wrong_label),
-            ("wrong_stranger", report.wrong_stranger),
+        let shares = [
+            report.recall_at_1,
+            report.recall_at_5,
+            report.coverage,
+            report.wrong_accept,
+            report.wrong_label,
+            report.wrong_stranger,
         ];
-        all.extend(stated.map(|(figure, share)| shared(&format!("identification.{figure}"), share)));
+        all.extend(
+            IDENTIFIED
+                .into_iter()
+                .zip(shares)
+                .map(|(figure, share)| shared(&format!("identification.{figure}"), share)),
+        );
         if let Some(worst) = report.by_label.first() {
-            all.push(shared("identification.worst_label_recall", worst.recall));
+            all.push(shared(&format!("identification.{WORST_LABEL}"), worst.recall));
         }
     }
     all
@@ -283,6 +327,18 @@ mod tests {
         assert_eq!(outcome(f64::NAN, 10), Outcome::Fail);
         assert_eq!(outcome(0.95, 9), Outcome::InsufficientEvidence);
         assert!(gate.judge(&[plain("boxes.map50", 1.0, 10)]).unwrap_err().contains("no figure `masks.map50` here"));
+    }
+
+    #[test]
+    fn a_figure_that_there_is_not_is_named_before_anything_is_judged() {
+        let gate = Gate::parse("figures:\n  masks.map50: {at_least: 0.9}\n").unwrap();
+        assert_eq!(gate.fits(&names(Task::Segment)), Ok(()));
+        let why = gate.fits(&names(Task::Detect)).unwrap_err();
+        assert!(why.contains("no figure `masks.map50`") && why.contains("boxes.coco_ap75"), "{why}");
+        // What judging gives has the names that are told.
+        let ranking = Ranking { probes: 3, recall_at: [(1, 0.5), (5, 1.0)].into(), mean_average_precision: 0.5 };
+        let given = of_embedder(&ranking, None);
+        assert!(given.iter().all(|figure| names(Task::Embed).contains(&figure.name)), "{given:?}");
     }
 
     #[test]

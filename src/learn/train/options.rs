@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::loss::Gains;
 use super::optimiser::Method;
@@ -223,6 +224,7 @@ impl Options {
 pub fn changed<T: Default + Serialize + DeserializeOwned>(pairs: &[String]) -> Result<T, String> {
     let mut all = serde_json::to_value(T::default()).map_err(|error| error.to_string())?;
     let Some(map) = all.as_object_mut() else { return Err("the options are no map".into()) };
+    let mut given: Vec<&str> = Vec::new();
     for pair in pairs {
         let (key, value) =
             pair.split_once('=').ok_or_else(|| format!("`{pair}` is no KEY=VALUE, for example `epochs=50`"))?;
@@ -230,13 +232,26 @@ pub fn changed<T: Default + Serialize + DeserializeOwned>(pairs: &[String]) -> R
             let keys: Vec<&str> = map.keys().map(String::as_str).collect();
             return Err(format!("`{key}` is no option of this training; there are: {}", keys.join(", ")));
         }
+        if given.contains(&key) {
+            return Err(format!("`{key}` is given twice; leave one out"));
+        }
+        given.push(key);
         let value = match value.to_ascii_lowercase().as_str() {
             "true" => true.into(),
             "false" => false.into(),
             text => serde_json::from_str(text).unwrap_or_else(|_| text.to_owned().into()),
         };
-        map.insert(key.to_owned(), value);
-        serde_json::from_value::<T>(map.clone().into()).map_err(|error| format!("`{pair}`: {error}"))?;
+        let before = map.insert(key.to_owned(), value);
+        serde_json::from_value::<T>(map.clone().into()).map_err(|error| {
+            let wanted = match before {
+                Some(Value::Bool(_)) => "it must be true or false".to_owned(),
+                Some(Value::Number(number)) if number.is_f64() => "it must be a number".to_owned(),
+                Some(Value::Number(_)) => "it must be a whole number that is not negative".to_owned(),
+                // One of several words, which the error lists; or a list.
+                _ => error.to_string(),
+            };
+            format!("`{pair}`: {wanted}")
+        })?;
     }
     serde_json::from_value(all).map_err(|error| error.to_string())
 }
@@ -264,15 +279,20 @@ mod tests {
         for (wrong, named) in [
             ("epoch=3", "`epoch` is no option"),
             ("epochs", "is no KEY=VALUE"),
-            ("epochs=many", "`epochs=many`"),
+            ("epochs=many", "`epochs=many`: it must be a whole number that is not negative"),
+            ("epochs=1.5", "it must be a whole number"),
+            ("lr0=fast", "it must be a number"),
+            ("cos_lr=1", "it must be true or false"),
+            ("optimizer=adam2", "one of"),
             ("imgsz=100", "multiple of 32"),
             ("lr0=-1", "`lr0=-1`"),
             ("degrees=400", "degrees: 400"),
             ("batch=0", "`batch=0`"),
         ] {
             let error = pairs(&[wrong]).unwrap_err();
-            assert!(error.contains(named), "{wrong}: {error}");
+            assert!(error.contains(named) && !error.contains("u64") && !error.contains("f64"), "{wrong}: {error}");
         }
+        assert_eq!(pairs(&["epochs=1", "lr0=1", "epochs=2"]).unwrap_err(), "`epochs` is given twice; leave one out");
     }
 
     #[test]

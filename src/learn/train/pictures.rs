@@ -6,8 +6,8 @@ use image::{ImageFormat, Rgb, RgbImage, imageops};
 
 use super::TrainError;
 use super::loader::{Batch, SHRINK};
-use super::state::put;
 use crate::domain::Detection;
+use crate::files;
 use crate::learn::augment::bounds;
 use crate::learn::evaluate::{Figures, Judged, Labelled};
 use crate::learn::metrics::confusion::Confusion;
@@ -30,7 +30,7 @@ pub fn save(path: &Path, picture: &RgbImage) -> Result<(), TrainError> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let failed = |error: image::ImageError| TrainError::io("write", path)(std::io::Error::other(error));
     picture.write_to(&mut bytes, ImageFormat::Png).map_err(failed)?;
-    put(path, bytes.get_ref())
+    files::put(path, bytes.get_ref()).map_err(TrainError::io("write", path))
 }
 
 /// Pictures beside and below each other, at most sixteen, each scaled to its place.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::TrainError;
-use super::state::put;
+use crate::files;
 use crate::learn::evaluate::Figures;
 
 /// What an epoch gave.
@@ -108,7 +108,7 @@ pub fn write(path: &Path, columns: &[String], rows: &[String]) -> Result<(), Tra
         text.push_str(row);
         text.push('\n');
     });
-    put(path, text.as_bytes())
+    files::put(path, text.as_bytes()).map_err(TrainError::io("write", path))
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +17,8 @@ use crate::vision::checkpoint::{self, Weights, to_tensor};
 
 /// Under this name the numbers stand in the file.
 const KEY: &str = "training";
+/// Under this one, the digest of all tensors and numbers.
+const DIGEST: &str = "sha256";
 /// A state of more bytes is none: it holds the weights three or four times over.
 const LARGEST: u64 = 16 << 30;
 
@@ -51,6 +51,9 @@ pub struct Stand {
     pub seconds: f64,
     /// The lines of `results.csv` so far.
     pub rows: Vec<String>,
+    /// The labels in the order that the epoch's batches follow, where the network was asked for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line: Vec<u32>,
 }
 
 impl Stand {
@@ -74,14 +77,14 @@ pub struct Kept {
     pub optimiser: BTreeMap<String, Tensor>,
 }
 
-/// The digest of a set: its classes, the names of its files, its labels. Not the pixels, which would all have to be read.
+/// The digest of a set: its classes, its files' names and sizes, its labels. Not the pixels, which would all have to be read.
 #[must_use]
 pub fn digest(data: &Dataset) -> String {
     let mut hash = Sha256::new();
     hash.update(data.names.join("\0"));
     for item in &data.items {
-        hash.update(item.image.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
-        hash.update(format!("\0{}\0", item.split.name()));
+        file(&mut hash, &item.image);
+        hash.update(format!("{}\0", item.split.name()));
         for object in &item.objects {
             hash.update(object.class.to_le_bytes());
             let numbers: Vec<f32> = match &object.outline {
@@ -93,6 +96,13 @@ pub fn digest(data: &Dataset) -> String {
         }
     }
     hex::encode(hash.finalize())
+}
+
+/// Takes a picture's name and size into a digest.
+pub fn file(hash: &mut Sha256, path: &Path) {
+    hash.update(path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
+    let bytes = std::fs::metadata(path).map_or(u64::MAX, |about| about.len());
+    hash.update(format!("\0{bytes}\0"));
 }
 
 /// A run's settings as they are kept: to be held against those it goes on with.
@@ -143,26 +153,21 @@ pub fn save(
     }
     let text = serde_json::to_string(stand).map_err(|error| TrainError::Weights(error.to_string()))?;
     all.meta.insert(KEY.into(), text);
+    all.meta.insert(DIGEST.into(), whole(&all));
     let bytes = checkpoint::to_bytes(&all).map_err(|fault| TrainError::Weights(fault.to_string()))?;
-    put(path, &bytes)
+    files::put(path, &bytes).map_err(TrainError::io("write", path))
 }
 
-/// Puts a file in its place, whole or not at all.
-///
-/// # Errors
-/// The disk refuses.
-pub fn put(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let failed = || TrainError::io("write", path);
-    // As any new file: who may read it is said by the umask.
-    let mut file = tempfile::Builder::new()
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(dir)
-        .map_err(failed())?;
-    file.write_all(bytes).map_err(failed())?;
-    file.as_file().sync_all().map_err(failed())?;
-    file.persist(path).map_err(|error| failed()(error.error))?;
-    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed())
+/// The digest of everything a state holds: names, shapes, kinds, bytes, and what is said of it.
+fn whole(all: &Weights) -> String {
+    let mut hash = Sha256::new();
+    for (name, tensor) in &all.tensors {
+        hash.update(format!("{name}\0{:?}\0{:?}\0{}\0", tensor.shape, tensor.dtype, tensor.bytes.len()));
+        hash.update(&tensor.bytes);
+    }
+    all.meta.iter().for_each(|(key, value)| hash.update(format!("{key}\0{}\0{value}", value.len())));
+    hash.update(format!("{:?}", all.names));
+    hex::encode(hash.finalize())
 }
 
 /// Reads a run's state.
@@ -175,7 +180,18 @@ pub fn load(path: &Path, device: Device) -> Result<Kept, TrainError> {
         Unread::Io(error) => TrainError::io("read", path)(error),
         other => none(other.to_string()),
     })?;
-    let all = checkpoint::parse(&bytes).map_err(|fault| none(format!("it is no state of a training run: {fault}")))?;
+    let mut all =
+        checkpoint::parse(&bytes).map_err(|fault| none(format!("it is no state of a training run: {fault}")))?;
+    // A tensor with a wrong bit is a tensor like any other: the run would go on, and end elsewhere.
+    if let Some(digest) = all.meta.remove(DIGEST)
+        && digest != whole(&all)
+    {
+        return Err(none(
+            "it was changed since it was written (its digest differs): copy it from a backup, or begin a new run from the \
+             run's `weights/last.safetensors` (`--model`)"
+                .into(),
+        ));
+    }
     let stand = all.meta.get(KEY).ok_or_else(|| none("it is no state of a training run".into()))?;
     let stand = serde_json::from_str(stand).map_err(|error| none(format!("its state cannot be read: {error}")))?;
     let meta = all.meta.into_iter().filter(|(key, _)| key != KEY).collect();

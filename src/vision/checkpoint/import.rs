@@ -1,6 +1,5 @@
 //! The models' folder: `<name>.safetensors` and its card `<name>.card.json`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -286,16 +285,6 @@ fn read_card(models_dir: &Path, name: &str) -> Result<Card, String> {
     Ok(card)
 }
 
-/// Writes a file whole or not at all: beside it, flushed to the disk, then renamed over it.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let failed = |source| CheckpointError::Write { path: path.to_owned(), source };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".sightline-").tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    // Temporary files are private; a model is as readable as its folder allows.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(mode).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    files::put(path, bytes).map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
 }

@@ -271,6 +271,43 @@ struct Trained {
     stops: usize,
 }
 
+/// A run that is stopped after its first batch and gone on with after `between` did something.
+fn gone_on(data: &Dataset, dir: &Path, between: impl FnOnce(&Path)) -> Result<(), String> {
+    std::fs::create_dir(dir).expect("a folder");
+    let options = Options { imgsz: 42, labels: 3, per_label: 4, epochs: 1, ..Options::default() };
+    let stop = AtomicBool::new(true);
+    let once = |begin: Begin| {
+        let [learnt, judged] = of_set(data, dir, Aim::Embed, (options.policy(), 1 << 20), &read).expect("crops");
+        let (names, options, stop) = (&data.names, &options, &stop);
+        let (aim, device) = (Aim::Embed, Device::Cpu);
+        let request = Request { aim, train: &learnt, val: &judged, names, dir, options, device, stop };
+        train(&request, begin, &mut |_| {}).map(drop).map_err(|error| error.to_string())
+    };
+    once(Begin::Weights(small())).expect("a run");
+    between(&dir.join("weights/last.state"));
+    stop.store(false, Ordering::Relaxed);
+    once(Begin::Resume)
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_numbers_and_pictures_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = drawn(dir.path(), 12);
+    assert_eq!(gone_on(&data, &dir.path().join("whole"), |_| {}), Ok(()));
+    // One bit of a weight: it would be a number like any other.
+    let flipped = gone_on(&data, &dir.path().join("flipped"), |state| {
+        let mut bytes = std::fs::read(state).expect("a state");
+        let place = bytes.len() - 1001;
+        bytes[place] ^= 1;
+        std::fs::write(state, bytes).expect("a state");
+    });
+    assert!(flipped.as_ref().is_err_and(|why| why.contains("changed since it was written")), "{flipped:?}");
+    let exchanged = gone_on(&data, &dir.path().join("exchanged"), |_| {
+        RgbImage::from_pixel(64, 64, Rgb([1, 2, 3])).save(dir.path().join("0-0.png")).expect("a picture");
+    });
+    assert!(exchanged.as_ref().is_err_and(|why| why.contains("not what it began with")), "{exchanged:?}");
+}
+
 /// Trains, stopping after each of these batches of the run and going on.
 fn trained(data: &Dataset, dir: &Path, aim: Aim, options: &Options, stops: &[u64]) -> Trained {
     std::fs::create_dir(dir).expect("a folder");
@@ -287,13 +324,19 @@ fn trained(data: &Dataset, dir: &Path, aim: Aim, options: &Options, stops: &[u64
         stop: &stop,
     };
     let mut begin = Begin::Weights(small());
-    let (mut batches, mut stopped) = (0, 0);
+    let (mut batches, mut mined, mut stopped) = (0, 0, 0);
     loop {
-        let mut tell = |told: &Told| {
-            if let Told::Batch { .. } = told {
+        let mut tell = |told: &Told| match told {
+            Told::Batch { .. } => {
                 batches += 1;
                 stop.store(stops.contains(&batches), Ordering::Relaxed);
             }
+            // The second time that it looks for labels that are alike, it is stopped within.
+            Told::Mined(..) => {
+                mined += 1;
+                stop.store(mined == 2 && !stops.is_empty(), Ordering::Relaxed);
+            }
+            _ => {}
         };
         if !train(&request, begin, &mut tell).expect("a run").stopped {
             break;
@@ -317,14 +360,16 @@ fn a_stopped_run_goes_on_to_the_very_same_end_and_learns() {
     let base = Options { imgsz: 42, labels: 3, per_label: 4, batch: 8, epochs: 4, lr0: 0.0005, ..Options::default() };
     for (name, aim, loss) in [
         ("supcon", Aim::Embed, Loss::Supcon),
+        ("mined", Aim::Embed, Loss::Supcon),
         ("arcface", Aim::Embed, Loss::Arcface),
         ("full", Aim::Classify, Loss::Supcon),
     ] {
-        let options = Options { loss, ..base.clone() };
+        let mine = name == "mined";
+        let options = Options { loss, mine, together: if mine { 2 } else { 1 }, ..base.clone() };
         let run = |way: &str| -> PathBuf { dir.path().join(format!("{name}-{way}")) };
         let whole = trained(&data, &run("whole"), aim, &options, &[]);
         let stopped = trained(&data, &run("stopped"), aim, &options, &[1, 2, 5]);
-        assert_eq!((whole.stops, stopped.stops), (0, 3), "{name}");
+        assert_eq!((whole.stops, stopped.stops), (0, if mine { 4 } else { 3 }), "{name}");
         assert_eq!(whole.rows.len(), 5, "{name}: a line an epoch");
         assert_eq!(whole.rows, stopped.rows, "{name}");
         assert_eq!(whole.weights.fingerprint(), stopped.weights.fingerprint(), "{name}");

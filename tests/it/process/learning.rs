@@ -169,6 +169,18 @@ fn a_killed_run_and_one_without_room_go_on_to_the_same_end() {
     desk.json("train --resume", &[&run], 0);
     assert_eq!(last(&run), whole, "killed three times, the same weights");
 
+    // The connection breaks: it stops as by Ctrl-C, at a point that it can go on from.
+    let run = desk.path("runs/hung");
+    let mut child = desk.command(&format!("{words} hung"), &[]).stdout(Stdio::null()).spawn().unwrap();
+    while !run.join("weights/last.state").is_file() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    assert!(child.wait().unwrap().code().is_some(), "it ends of itself");
+    desk.json("train --resume", &[&run], 0);
+    assert_eq!(last(&run), whole, "hung up on, the same weights");
+
     // A file may not grow beyond 64 kB: as on a full disk, the state cannot be kept.
     let run = desk.path("runs/full");
     let mut child = desk.command(&format!("{words} full"), &[]).stdout(Stdio::null()).spawn().unwrap();
@@ -234,6 +246,8 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
     let set = desk.path("crops");
     let set = set.display();
     desk.json("model untrained yolov8n --name finder", &[], 0);
+    desk.json("model untrained dinov2_vit64x2_14 --name embedder", &[], 0);
+    desk.write("gate.yaml", b"figures:\n  masks.map50: {at_least: 0.9}\n");
     for (folder, n) in [("train/red", 1), ("val/red", 2)] {
         let drawn = encoded(&RgbImage::from_pixel(42, 42, Rgb([n * 20; 3])), ImageFormat::Png);
         desk.write(format!("one/{folder}/{n}.png"), &drawn);
@@ -245,6 +259,8 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
     }
     let (one, torn) = (desk.path("one"), desk.path("torn"));
     let (one, torn) = (one.display(), torn.display());
+    let gate = desk.path("gate.yaml");
+    let gate = gate.display();
     for (words, said) in [
         (format!("train {set}"), "--model dinov2_vits14"),
         (format!("train {set} --model dinov2_vits15"), "no architecture that is known"),
@@ -259,6 +275,11 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
         ),
         (format!("evaluate {set} --model models/finder.safetensors"), "name a classifier or an embedder"),
         ("train --resume nowhere".to_owned(), "name the folder of a run"),
+        (format!("train {set} epochs=1 epochs=2 --model dinov2_vit64x2_14"), "`epochs` is given twice"),
+        (format!("train {set} last_blocks=3 --model dinov2_vit64x2_14"), "the network has 2 blocks"),
+        (format!("evaluate {set} --model models/embedder.safetensors --gate {gate}"), "no figure `masks.map50` here"),
+        (format!("evaluate {one} --model models/embedder.safetensors"), "no label has two pictures in `val`"),
+        ("dataset synth --out d --images 2 --packs 2 --align".to_owned(), "--align"),
     ] {
         let output = desk.run(&words, &[]);
         let stderr = text(&output.stderr);
