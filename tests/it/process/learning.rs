@@ -246,7 +246,13 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
     let set = desk.path("crops");
     let set = set.display();
     desk.json("model untrained yolov8n --name finder", &[], 0);
-    desk.json("model untrained dinov2_vit64x2_14 --name embedder", &[], 0);
+    desk.json(
+        &format!("train {set} imgsz=42 labels=3 per_label=2 epochs=1 --model dinov2_vit64x2_14 --name nearness"),
+        &[],
+        0,
+    );
+    let embedder = desk.path("runs/nearness/weights/best.safetensors");
+    let embedder = embedder.display();
     desk.write("gate.yaml", b"figures:\n  masks.map50: {at_least: 0.9}\n");
     for (folder, n) in [("train/red", 1), ("val/red", 2)] {
         let drawn = encoded(&RgbImage::from_pixel(42, 42, Rgb([n * 20; 3])), ImageFormat::Png);
@@ -277,8 +283,8 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
         ("train --resume nowhere".to_owned(), "name the folder of a run"),
         (format!("train {set} epochs=1 epochs=2 --model dinov2_vit64x2_14"), "`epochs` is given twice"),
         (format!("train {set} last_blocks=3 --model dinov2_vit64x2_14"), "the network has 2 blocks"),
-        (format!("evaluate {set} --model models/embedder.safetensors --gate {gate}"), "no figure `masks.map50` here"),
-        (format!("evaluate {one} --model models/embedder.safetensors"), "no label has two pictures in `val`"),
+        (format!("evaluate {set} --model {embedder} --gate {gate}"), "no figure `masks.map50` here"),
+        (format!("evaluate {one} --model {embedder}"), "no label has two pictures in `val`"),
         ("dataset synth --out d --images 2 --packs 2 --align".to_owned(), "--align"),
     ] {
         let output = desk.run(&words, &[]);
