@@ -6,24 +6,18 @@ cd "$(dirname "$0")/.."
 sightline="$PWD/target/release/sightline"
 work="$PWD/target/models"
 mkdir -p "$work"
+# What was being drawn when it was stopped.
+rm -rf "$work"/.dataset-*
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 machine="$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) cores"
 
 # Of the detector designs 0 to 599 are learnt from and chosen by, of the embedder 6000 from 5000 on (the last 204 chosen by), then 9000
-# of which none has a look-alike (5000 to 22998, the last 301 chosen by). Those from 100000 on are never learnt from: 100000 to 100399 are photographed; of the 900 from 101000 on (a tenth in pairs) thresholds
-# are chosen by 600, and judged are the other 300, the 400 from 103000 on, all in pairs that differ in the strength alone, and the
-# 300 from 104000 on, of which none has a look-alike.
+# of which none has a look-alike (5000 to 22998, the last 301 chosen by). Those from 100000 on are never learnt from: 100000 to
+# 100399 are photographed; of the 900 from 101000 on (a tenth in pairs) thresholds are chosen by 600, and judged are the other 300,
+# the 400 from 103000 on, all in pairs that differ in the strength alone, and the 300 from 104000 on, of which none has a look-alike.
 synth() {
   [ -d "$work/$1" ] || "$sightline" dataset synth --out "$work/$1" --seed 1 "${@:2}"
 }
-synth packs --images 2200 --packs 600 --val 0.09
-synth held-out --images 2000 --packs 400 --first-design 100000 --test 1
-cut=(--side 112 --mask-background --align --stretch)
-synth crops --crops 8 "${cut[@]}" --upright --packs 6000 --first-design 5000 --pairs 0.4 --val 0.034
-synth crops-single --crops 6 "${cut[@]}" --upright --packs 9000 --first-design 5000 --pairs 0 --val 0.0334
-synth held-out-crops --crops 12 "${cut[@]}" --packs 900 --pairs 0.1 --first-design 101000 --val 0.6667 --test 0.3333
-synth held-out-pairs --crops 12 "${cut[@]}" --packs 400 --first-design 103000 --val 0.5 --test 0.5
-synth held-out-single --crops 12 "${cut[@]}" --packs 300 --pairs 0 --first-design 104000 --test 1
 
 # A run to its end: begun, or gone on with.
 train() {
@@ -45,17 +39,25 @@ train() {
 }
 common=(batch=16 nbs=16 optimizer=adamw momentum=0.9 warmup_bias_lr=0 cos_lr=true flipud=0.5 degrees=20 cache_mb=3000 seed=1 amp=auto)
 # First small and quick, then at the size that it is used at.
+synth packs --images 2200 --packs 600 --val 0.09
 train pack-seg-320 packs --model yolov8n-seg epochs=24 imgsz=320 lr0=0.001 warmup_epochs=2 "${common[@]}"
 train pack-seg packs --model "$work/runs/pack-seg-320/weights/best.safetensors" epochs=5 imgsz=640 lr0=0.0004 warmup_epochs=0.5 \
   close_mosaic=2 "${common[@]}"
 common=(upright=true labels=32 per_label=4 temperature=0.07 weight_decay=0.05 degrees=6 scale=0.1 blur=0.1 hsv_s=0.3 hsv_v=0.3
   cache_mb=2500 seed=1 amp=auto)
 # First from nothing, by labels at random; then by those that it finds alike itself.
+cut=(--side 112 --mask-background --align --stretch)
+synth crops --crops 8 "${cut[@]}" --upright --packs 6000 --first-design 5000 --pairs 0.4 --val 0.034
 train pack-embed-0 crops --model dinov2_vit256x8_14 epochs=7 imgsz=112 mask_background=true align=true square=false together=2 \
   lr0=0.001 warmup_epochs=0.5 "${common[@]}"
+synth crops-single --crops 6 "${cut[@]}" --upright --packs 9000 --first-design 5000 --pairs 0 --val 0.0334
 train pack-embed crops-single --model "$work/runs/pack-embed-0/weights/best.safetensors" epochs=5 together=8 mine=true \
   lr0=0.0005 warmup_epochs=0.1 "${common[@]}"
 
+synth held-out --images 2000 --packs 400 --first-design 100000 --test 1
+synth held-out-crops --crops 12 "${cut[@]}" --packs 900 --pairs 0.1 --first-design 101000 --val 0.6667 --test 0.3333
+synth held-out-pairs --crops 12 "${cut[@]}" --packs 400 --first-design 103000 --val 0.5 --test 0.5
+synth held-out-single --crops 12 "${cut[@]}" --packs 300 --pairs 0 --first-design 104000 --test 1
 licence="MIT OR Apache-2.0"
 for name in pack-seg pack-embed; do
   "$sightline" model import "$work/runs/$name/weights/best.safetensors" --name "$name" --licence "$licence" --force

@@ -29,8 +29,30 @@ impl Out {
         self.raw(&text)
     }
 
+    /// As [`Out::line`] in the midst of work that keeps what it gives: where nobody reads any more it goes on.
+    pub(super) fn offer(&mut self, text: &str) -> Result<(), CliError> {
+        self.unless_closed(&display_safe(text))
+    }
+
+    /// As [`Out::value`], likewise.
+    pub(super) fn offer_value(&mut self, value: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string(value).map_err(CliError::failed)?;
+        self.unless_closed(&text)
+    }
+
+    fn unless_closed(&mut self, text: &str) -> Result<(), CliError> {
+        match self.write(text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(CliError::failed),
+        }
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.stdout, "{text}").and_then(|()| self.stdout.flush())
+    }
+
     fn raw(&mut self, text: &str) -> Result<(), CliError> {
-        match writeln!(self.stdout, "{text}").and_then(|()| self.stdout.flush()) {
+        match self.write(text) {
             // Whoever reads has seen enough (`| head`): that is no failure, and there is nothing more to say.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
             other => other.map_err(CliError::failed),

@@ -70,7 +70,7 @@ impl<'a> Show<'a> {
     pub(super) fn epoch(&mut self, value: &Value, text: &str) {
         self.spoken = Instant::now();
         if self.out.json {
-            let shown = self.out.value(value);
+            let shown = self.out.offer_value(value);
             return self.note(shown);
         }
         self.say(text);
@@ -80,7 +80,7 @@ impl<'a> Show<'a> {
         match &self.bar {
             Some(bar) => bar.println(text),
             None => {
-                let shown = self.out.line(text);
+                let shown = self.out.offer(text);
                 self.note(shown);
             }
         }

@@ -1,6 +1,6 @@
 //! What is wrong with a set, or doubtful: broken files, doubles, leaks between its parts, odd labels; and what it holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -232,15 +232,13 @@ fn alike(items: &[Item], looks: &[Result<Look, String>]) -> (Vec<Alike>, Vec<Ali
     };
     let mut doubles: Vec<Vec<usize>> = same.into_values().filter(|members| members.len() > 1).collect();
     doubles.sort();
+    // The first of each set of same pictures stands for them.
+    let others: HashSet<usize> = doubles.iter().flat_map(|members| members[1..].iter().copied()).collect();
     let links = near(&known);
     let groups = super::split::groups_of(items.len(), links.iter().copied());
     let mut linked: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (i, look) in &known {
-        // The first of each set of same pictures stands for them.
-        let first = doubles.iter().find(|members| looks[members[0]].as_ref().is_ok_and(|l| l.bytes == look.bytes));
-        if first.is_none_or(|members| members[0] == *i) {
-            linked.entry(groups[*i]).or_default().push(*i);
-        }
+    for (i, _) in known.iter().filter(|(i, _)| !others.contains(i)) {
+        linked.entry(groups[*i]).or_default().push(*i);
     }
     let near = linked.into_values().filter(|members| members.len() > 1);
     (doubles.iter().map(|members| group(members)).collect(), near.map(|members| group(&members)).collect())

@@ -181,6 +181,12 @@ fn a_killed_run_and_one_without_room_go_on_to_the_same_end() {
     desk.json("train --resume", &[&run], 0);
     assert_eq!(last(&run), whole, "hung up on, the same weights");
 
+    // Nobody reads what it says (`| tee` that was ended): it trains all the same.
+    let mut child = desk.command(&format!("{words} unread"), &[]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    child.wait().unwrap();
+    assert_eq!(last(&desk.path("runs/unread")), whole, "unread, the same weights");
+
     // A file may not grow beyond 64 kB: as on a full disk, the state cannot be kept.
     let run = desk.path("runs/full");
     let mut child = desk.command(&format!("{words} full"), &[]).stdout(Stdio::null()).spawn().unwrap();
