@@ -69,7 +69,7 @@ def beside(samples, name, weights, val, what, settings):
         theirs = time.time() - began
 
         def judged(path):
-            scores = json.loads(sightline("evaluate", data, "--model", path, "--json"))["ultralytics"][what]
+            scores = json.loads(sightline("evaluate", data, "--model", path, "--imgsz", settings["imgsz"], "--json"))["ultralytics"][what]
             return {key: round(scores[key], 4) for key in ("map50", "map50_95")}
 
         found = {
