@@ -200,16 +200,16 @@ impl<'a> Crops<'a> {
                 };
                 let mut chosen: Vec<(usize, u64)> = Vec::with_capacity(labels);
                 let mut turn = number * labels;
-                let mut going = (turn / there.len(), round(turn / there.len()));
+                let mut going = round(turn / there.len());
                 while chosen.len() < labels {
-                    if going.0 != turn / there.len() {
-                        going = (turn / there.len(), round(turn / there.len()));
-                    }
-                    let label = going.1[turn % there.len()];
+                    let label = going[turn % there.len()];
                     if !chosen.contains(&label) {
                         chosen.push(label);
                     }
                     turn += 1;
+                    if turn.is_multiple_of(there.len()) {
+                        going = round(turn / there.len());
+                    }
                 }
                 let mut rng = dice(order.seed, order.epoch, u64::MAX / 2 + number as u64);
                 let mut places = Vec::with_capacity(labels * each);
@@ -228,10 +228,11 @@ impl<'a> Crops<'a> {
     fn line(&self, order: &Order, together: usize) -> Vec<(usize, u64)> {
         let has = |label: &usize| self.by_label.get(*label).is_some_and(|of| !of.is_empty());
         let numbered = |(place, label): (usize, usize)| (label, (place / together.max(1)) as u64);
-        if order.line.is_empty() {
-            return (0..self.by_label.len()).filter(has).enumerate().map(numbered).collect();
-        }
-        order.line.iter().map(|label| *label as usize).filter(has).enumerate().map(numbered).collect()
+        let labels: Vec<usize> = match order.line {
+            [] => (0..self.by_label.len()).collect(),
+            line => line.iter().map(|label| *label as usize).collect(),
+        };
+        labels.into_iter().filter(has).enumerate().map(numbered).collect()
     }
 
     /// A batch of an epoch.

@@ -183,11 +183,10 @@ pub fn load(path: &Path, device: Device) -> Result<Kept, TrainError> {
     let mut all =
         checkpoint::parse(&bytes).map_err(|fault| none(format!("it is no state of a training run: {fault}")))?;
     // A tensor with a wrong bit is a tensor like any other: the run would go on, and end elsewhere.
-    if let Some(digest) = all.meta.remove(DIGEST)
-        && digest != whole(&all)
-    {
+    let digest = all.meta.remove(DIGEST);
+    if digest != Some(whole(&all)) {
         return Err(none(
-            "it was changed since it was written (its digest differs): copy it from a backup, or begin a new run from the \
+            "it was changed since it was written, or written by an earlier build (its digest differs): copy it from a backup, or begin a new run from the \
              run's `weights/last.safetensors` (`--model`)"
                 .into(),
         ));
