@@ -31,7 +31,9 @@ def main():
     if not architecture:
         parser.error(f"{card} is not there: name the architecture (--architecture yolov8n-seg)")
     with safe_open(asked.weights, "pt") as file:
-        names = json.loads((file.metadata() or {}).get("names", "null")) or stated.get("classes")
+        inside = json.loads((file.metadata() or {}).get("sightline", "{}"))
+        names = inside.get("names") or stated.get("classes")
+        size = int(inside.get("meta", {}).get("input_size", 640))
         tensors = {key: file.get_tensor(key).float() for key in file.keys()}
     if not names:
         parser.error(f"{asked.weights} does not name its classes")
@@ -55,7 +57,7 @@ def main():
     model.load_state_dict(tensors, strict=False)
     model.names = dict(enumerate(names))
     task = "segment" if architecture.endswith("-seg") else "detect"
-    model.args, model.task = {"task": task, "imgsz": 640}, task
+    model.args, model.task = {"task": task, "imgsz": size}, task
     torch.save({"epoch": -1, "model": model.half(), "ema": None, "train_args": dict(model.args)}, asked.pt)
     print(f"{asked.pt}: {architecture}, {len(names)} classes")
 

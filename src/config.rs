@@ -181,8 +181,8 @@ pub struct Detect {
     pub confidence: f32,
     /// Overlap above which the weaker of two boxes of a class goes.
     pub iou: f32,
-    /// Longer side of the network's input, pixels.
-    pub image_size: u32,
+    /// Longer side of the network's input, pixels; none for the one that its weights were trained with.
+    pub image_size: Option<u32>,
     /// Most objects a picture.
     pub max_objects: u32,
 }

@@ -135,9 +135,9 @@ pub(super) struct See {
     /// Overlap above which the weaker of two boxes goes.
     #[arg(long, default_value_t = 0.7)]
     pub(super) iou: f32,
-    /// Longer side of the network's input, a multiple of 32.
-    #[arg(long, default_value_t = 640)]
-    pub(super) imgsz: u32,
+    /// Longer side of the network's input, a multiple of 32; without it, what the weights were trained with, else 640.
+    #[arg(long)]
+    pub(super) imgsz: Option<u32>,
     /// Writes annotated pictures there.
     #[arg(long, value_name = "DIR")]
     pub(super) save: Option<PathBuf>,

@@ -35,8 +35,10 @@ pub(super) fn run(out: &mut Out, workspace: &Path, file: &Path, pictures: &[Path
         VisionError::Setting(text) => CliError::Refused(text),
         other => CliError::failed(other),
     };
-    let policy = crop_policy(&config.crop, &checkpoint::inspect(file)?);
-    let mut trial = Trial::open(file, runtime, detect_options(&config.detect), policy).map_err(said)?;
+    let info = checkpoint::inspect(file)?;
+    let policy = crop_policy(&config.crop, &info);
+    let options = detect_options(&config.detect, info.input_size);
+    let mut trial = Trial::open(file, runtime, options, policy).map_err(said)?;
     let limits = Limits::from(&config.intake);
     let mut good = listed.unread == 0;
     for path in listed.files {

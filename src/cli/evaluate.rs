@@ -26,7 +26,7 @@ use crate::learn::evaluate::{Judged, Labelled, judging};
 use crate::learn::metrics::{coco, ultralytics};
 use crate::learn::train::pictures;
 use crate::vision::checkpoint::{self, Checkpoint, Task};
-use crate::vision::{Detect as _, Detector, Precision, Runtime};
+use crate::vision::{Detect as _, Detector, Precision, Runtime, yolo};
 
 /// Detections below this are background where pixels are counted: what an engine takes for found by default.
 const SURE: f32 = 0.25;
@@ -90,8 +90,8 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
     let gate = command.gate.as_deref().map(gate::Named::read).transpose()?;
     let data = dataset::read(&command.data)?;
     usable(&data, command.despite_problems)?;
-    if !command.imgsz.is_multiple_of(32) {
-        return Err(CliError::Usage(format!("--imgsz {} must be a multiple of 32", command.imgsz)));
+    if let Some(side) = command.imgsz.filter(|side| !yolo::possible(*side)) {
+        return Err(CliError::Usage(format!("--imgsz {side} must be a multiple of 32 from 32 to 4096")));
     }
     let split = Split::ALL.into_iter().find(|split| split.name() == command.split).unwrap_or(Split::Val);
     let set = Set { path: command.data.clone(), data, split, reader: Reader::of(&config) };
@@ -123,8 +123,9 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
         terms,
         record: command.record.as_deref().map(|name| (path.as_path(), name)),
     };
+    let imgsz = command.imgsz.or(model.info.input_size).unwrap_or(yolo::INPUT_SIZE);
     match model.info.task {
-        Task::Detect | Task::Segment => detector(out, &set, &model, runtime, command.imgsz, &asked),
+        Task::Detect | Task::Segment => detector(out, &set, &model, runtime, imgsz, &asked),
         Task::Classify => crops::run(out, &set, &model, Aim::Classify, runtime, &asked),
         Task::Embed => crops::run(out, &set, &model, Aim::Embed, runtime, &asked),
     }

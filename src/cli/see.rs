@@ -15,7 +15,7 @@ use crate::domain::{Detection, Embedding, ImageId, RawPath};
 use crate::engine::{crop_policy, embedder_precision, runtime, shown_policy};
 use crate::intake::clean::{Clean, Limits, clean};
 use crate::vision::precision::{Settled, settle};
-use crate::vision::{self, DetectOptions, checkpoint, draw};
+use crate::vision::{self, DetectOptions, checkpoint, draw, yolo};
 
 /// A line of `see --json`: the contract of the command line.
 #[derive(Serialize)]
@@ -82,23 +82,22 @@ pub(super) fn read(path: &Path, most: u64, limits: &Limits) -> Option<(ImageId, 
 /// `see IMAGE…`
 pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
     let config = Config::load(workspace)?;
-    if arguments.imgsz == 0 || !arguments.imgsz.is_multiple_of(32) {
+    if let Some(side) = arguments.imgsz.filter(|side| !yolo::possible(*side)) {
         return Err(CliError::Usage(format!(
-            "--imgsz {}: the network's input is a multiple of 32, such as 640",
-            arguments.imgsz
+            "--imgsz {side}: the network's input is a multiple of 32 up to 4096, such as 640"
         )));
     }
     let listed = pictures::find(&arguments.images)?;
+    let runtime = runtime(&config).map_err(CliError::failed)?;
+    let weights = arguments.model.as_ref().unwrap_or(&config.models.detector);
+    let model = checkpoint::read(weights)?;
     let options = DetectOptions {
         confidence: f64::from(arguments.conf),
         iou: f64::from(arguments.iou),
         limit: config.detect.max_objects as usize,
-        input_size: arguments.imgsz,
+        input_size: arguments.imgsz.or(model.info.input_size).unwrap_or(yolo::INPUT_SIZE),
     };
-    let runtime = runtime(&config).map_err(CliError::failed)?;
-    let weights = arguments.model.as_ref().unwrap_or(&config.models.detector);
-    let model = checkpoint::read(weights)?;
-    let settled = settle(config.precision, runtime, weights, model.info.sha256, arguments.imgsz);
+    let settled = settle(config.precision, runtime, weights, model.info.sha256, options.input_size);
     let detector = vision::Detector::of(&model, settled.runtime).map_err(CliError::failed)?;
     let mut policy = shown_policy(&config.crop);
     let mut runs = Runs { detector: settled.into(), embedder: None };

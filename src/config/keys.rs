@@ -11,8 +11,6 @@ pub enum Kind {
     Number(f64, f64),
     /// A whole number from, to.
     Whole(u64, u64),
-    /// A whole number from, to, that a number divides.
-    Multiple(u64, u64, u64),
     /// `auto`, or a whole number from, to, that a number divides.
     AutoOrMultiple(u64, u64, u64),
     /// One of these words.
@@ -34,7 +32,6 @@ impl Kind {
             Self::AutoOrFlag => "auto, true or false".into(),
             Self::Number(from, to) => format!("a number from {from} to {to}"),
             Self::Whole(from, to) => format!("a whole number from {from} to {to}"),
-            Self::Multiple(from, to, of) => format!("a multiple of {of} from {from} to {to}"),
             Self::AutoOrMultiple(from, to, of) => format!("auto, or a multiple of {of} from {from} to {to}"),
             Self::Word(words) => words.join(", "),
             Self::Device => "auto, cpu, or cuda:N with N from 0 to 63".into(),
@@ -79,7 +76,12 @@ pub const KEYS: &[Key] = &[
     key("decision.min_margin", Kind::Number(0.0, 2.0), "0.03", "least lead over the next label"),
     key("detect.confidence", Kind::Number(0.0, 1.0), "0.25", "least confidence of an object"),
     key("detect.iou", Kind::Number(0.0, 1.0), "0.7", "overlap above which the weaker of two boxes goes"),
-    key("detect.image_size", Kind::Multiple(32, 4096, 32), "640", "longer side of the detector's input, pixels"),
+    key(
+        "detect.image_size",
+        Kind::AutoOrMultiple(32, 4096, 32),
+        "auto",
+        "longer side of the detector's input, pixels; auto: the one that its weights were trained with, else 640",
+    ),
     key("detect.max_objects", Kind::Whole(1, 3000), "300", "most objects a picture"),
     key(
         "detect.objects",

@@ -8,7 +8,7 @@ use crate::config::{self, Config, Objects};
 use crate::domain::{BoundingBox, Detection, Embedding, Fingerprint, ImageId, Rotation};
 use crate::vision::checkpoint::ModelInfo;
 use crate::vision::precision::{Settled, settle};
-use crate::vision::{self, CropPolicy, Detect, DetectOptions, Embed, VisionError, checkpoint};
+use crate::vision::{self, CropPolicy, Detect, DetectOptions, Embed, VisionError, checkpoint, yolo};
 
 /// The loaded models and how they are used.
 pub struct Models {
@@ -16,6 +16,8 @@ pub struct Models {
     pub detector: Option<Box<dyn Detect>>,
     /// SHA-256 of the detector's file.
     pub detector_id: Option<ImageId>,
+    /// The side of the input that the detector's weights were trained with, pixels, where they state it.
+    pub trained_size: Option<u32>,
     /// The embedder.
     pub embedder: Box<dyn Embed>,
     /// The processor, in words.
@@ -41,7 +43,7 @@ pub fn runtime(config: &Config) -> Result<vision::Runtime, VisionError> {
 /// The precision a detector's file runs in under this config, and why.
 #[must_use]
 pub fn detector_precision(config: &Config, runtime: vision::Runtime, path: &Path, model: &ModelInfo) -> Settled {
-    settle(config.precision, runtime, path, model.sha256, config.detect.image_size)
+    settle(config.precision, runtime, path, model.sha256, detect_options(&config.detect, model.input_size).input_size)
 }
 
 /// The precision an embedder's file runs in under this config, and why.
@@ -56,7 +58,7 @@ pub fn embedder_precision(config: &Config, runtime: vision::Runtime, path: &Path
 /// One sentence: which file, what is wrong, what to do.
 pub fn load_models(config: &Config) -> Result<Models, String> {
     let runtime = runtime(config).map_err(|e| e.to_string())?;
-    let mut detector = None;
+    let (mut detector, mut trained_size) = (None, None);
     let mut details = ["not used: detect.objects is whole".to_owned(), String::new()];
     if config.detect.objects != Objects::Whole {
         let path = present(&config.models.detector, "models.detector")?;
@@ -64,6 +66,7 @@ pub fn load_models(config: &Config) -> Result<Models, String> {
         let read = checkpoint::read(path).map_err(|error| error.to_string())?;
         let settled = detector_precision(config, runtime, path, &read.info);
         let loaded = vision::Detector::of(&read, settled.runtime).map_err(said)?;
+        trained_size = read.info.input_size;
         details[0] = format!("{}, {}", read.info.architecture, settled.describe());
         detector = Some((loaded, read.info.sha256, checkpoint::is_untrained(path), settled.runtime.precision()));
     }
@@ -82,7 +85,7 @@ pub fn load_models(config: &Config) -> Result<Models, String> {
     let untrained = [detector.as_ref().is_some_and(|(_, _, untrained, _)| *untrained), checkpoint::is_untrained(path)];
     let (detector, detector_id) =
         detector.map(|(detector, id, ..)| (Box::new(detector) as Box<dyn Detect>, id)).unzip();
-    Ok(Models { detector, detector_id, embedder: Box::new(embedder), device, details, untrained })
+    Ok(Models { detector, detector_id, trained_size, embedder: Box::new(embedder), device, details, untrained })
 }
 
 fn present<'a>(path: &'a Path, key: &str) -> Result<&'a Path, String> {
@@ -120,14 +123,14 @@ pub fn shown_policy(crop: &config::Crop) -> CropPolicy {
     }
 }
 
-/// The detector's settings in the vision room's terms.
+/// The detector's settings in the vision room's terms; `trained` is the input's side that its weights state.
 #[must_use]
-pub fn detect_options(detect: &config::Detect) -> DetectOptions {
+pub fn detect_options(detect: &config::Detect, trained: Option<u32>) -> DetectOptions {
     DetectOptions {
         confidence: f64::from(detect.confidence),
         iou: f64::from(detect.iou),
         limit: detect.max_objects as usize,
-        input_size: detect.image_size,
+        input_size: detect.image_size.or(trained).unwrap_or(yolo::INPUT_SIZE),
     }
 }
 
@@ -146,7 +149,7 @@ impl Models {
         let Some(detector) = &self.detector else {
             return Ok(images.iter().map(|image| vec![whole(image)]).collect());
         };
-        let mut found = detector.detect(images, &detect_options(&config.detect))?;
+        let mut found = detector.detect(images, &detect_options(&config.detect, self.trained_size))?;
         if config.detect.objects == Objects::FoundOrWhole {
             for (objects, image) in found.iter_mut().zip(images) {
                 if objects.is_empty() {

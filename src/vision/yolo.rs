@@ -9,6 +9,6 @@ mod nms;
 mod outline;
 mod plan;
 
-pub use detector::{DetectOptions, Detector, Group};
+pub use detector::{DetectOptions, Detector, Group, INPUT_SIZE, possible};
 pub use network::{Heads, Network};
 pub use plan::{BINS, BLOCKS, MaskPlan, Plan};

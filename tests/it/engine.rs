@@ -177,6 +177,7 @@ pub(crate) fn models(detector: Box<dyn Detect>, embedder: Box<dyn Embed>) -> Mod
     Models {
         detector: Some(detector),
         detector_id: None,
+        trained_size: None,
         embedder,
         device: "test".into(),
         details: ["test".into(), "test".into()],

@@ -83,9 +83,10 @@ pub(in crate::cli) struct Evaluate {
     /// Which part of the set.
     #[arg(long, default_value = "val", value_parser = ["train", "val", "test"])]
     pub(in crate::cli) split: String,
-    /// The longer side of a detector's input, a multiple of 32; others see pictures at the size they were trained with.
-    #[arg(long, default_value_t = 640)]
-    pub(in crate::cli) imgsz: u32,
+    /// The longer side of a detector's input, a multiple of 32; without it, the size that its weights were trained with, else 640.
+    /// Others see pictures at the size they were trained with.
+    #[arg(long)]
+    pub(in crate::cli) imgsz: Option<u32>,
     /// Draws the figures, as PNG files into this folder.
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) out: Option<PathBuf>,

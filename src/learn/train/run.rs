@@ -244,7 +244,8 @@ impl<'a> Run<'a> {
                 (kept.weights.clone(), Some(kept))
             }
         };
-        let about = Weights { names: weights.names.clone(), meta: weights.meta.clone(), ..Weights::default() };
+        let mut about = Weights { names: weights.names.clone(), meta: weights.meta.clone(), ..Weights::default() };
+        about.state_input_size(request.options.imgsz);
         let plan = Plan::of(&weights).map_err(|fault| TrainError::Weights(fault.to_string()))?;
         if plan.classes as usize != request.data.names.len() {
             let (has, needs) = (plan.classes, request.data.names.len());

@@ -47,7 +47,7 @@ pub struct ModelInfo {
     pub names: Option<Vec<String>>,
     /// The length of the vectors; none for a detector.
     pub dimensions: Option<u32>,
-    /// The side of the input that it was trained with, in pixels, where the file states it; none for a detector.
+    /// The side of the input that it was trained with, in pixels, where the file states one that is possible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_size: Option<u32>,
     /// Whether it was trained on crops whose background is grey, where the file states it; none for a detector.
@@ -113,6 +113,7 @@ pub(super) fn recognise(weights: &Weights, bytes: u64, sha256: ImageId) -> Resul
         info.size = plan.size().into();
         info.classes = Some(plan.classes);
         info.batch_norm = Some(if plan.folded { "folded" } else { "separate" }.into());
+        info.input_size = weights.input_size().filter(|side| yolo::possible(*side));
         info.names = weights.names.clone();
         if let Some(names) = &info.names
             && names.len() != plan.classes as usize

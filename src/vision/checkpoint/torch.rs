@@ -107,6 +107,12 @@ impl Reader<'_> {
 
     /// What the dict around the weights says about them.
     fn describe(&mut self, root: Ref) {
+        // Ultralytics keeps the settings of the training there, and predicts and judges at its size.
+        let settings = self.arena.lookup(root, "train_args");
+        let side = settings.and_then(|at| self.arena.lookup(at, "imgsz")).and_then(|at| self.arena.unsigned(at));
+        if let Some(side) = side.and_then(|side| u32::try_from(side).ok()) {
+            self.weights.state_input_size(side);
+        }
         for (key, name) in [("license", "licence"), ("version", "version"), ("date", "date"), ("docs", "docs")] {
             if let Some(text) = self.arena.lookup(root, key).and_then(|at| self.arena.text(at)) {
                 self.weights.meta.insert(name.into(), text.chars().take(500).collect());

@@ -94,6 +94,9 @@ impl TensorData {
     }
 }
 
+/// Under this key weights say what side of input, in pixels, they were trained with.
+const INPUT_SIZE: &str = "input_size";
+
 /// The weights of one model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weights {
@@ -172,6 +175,18 @@ impl Weights {
     pub fn shape(&self, name: &str) -> Result<&[usize], Fault> {
         let missing = || Fault::Unsupported(format!("weights without the tensor `{name}`"));
         self.get(name).map(|tensor| tensor.shape.as_slice()).ok_or_else(missing)
+    }
+
+    /// The side of the input that they were trained with, pixels, where they state one: whether a network can have it is for the
+    /// network to say.
+    #[must_use]
+    pub fn input_size(&self) -> Option<u32> {
+        self.meta.get(INPUT_SIZE)?.parse().ok()
+    }
+
+    /// Lets them state the side of the input that they were trained with, pixels.
+    pub fn state_input_size(&mut self, side: u32) {
+        self.meta.insert(INPUT_SIZE.into(), side.to_string());
     }
 
     /// The number of parameters: all numbers but running statistics and counters.

@@ -14,9 +14,7 @@ use crate::vision::device::Runtime;
 
 /// The head's tensors: `[classes, width]` and `[classes]`.
 pub const LINEAR: [&str; 2] = ["linear_head.weight", "linear_head.bias"];
-/// Under this key weights say what side of input, in pixels, they were trained with.
-const INPUT: &str = "input_size";
-/// Under this one whether the background of their crops was grey.
+/// Under this key weights say whether the background of their crops was grey.
 const MASKED: &str = "mask_background";
 /// And under this one whether they lay level.
 const ALIGNED: &str = "align";
@@ -177,7 +175,7 @@ pub fn stated(weights: &Weights) -> Stated {
     let possible = |side: &u32| CropPolicy { input_size: *side, ..CropPolicy::default() }.check().is_ok();
     let flag = |key: &str| weights.meta.get(key).and_then(|value| value.parse().ok());
     Stated {
-        input_size: weights.meta.get(INPUT).and_then(|side| side.parse().ok()).filter(possible),
+        input_size: weights.input_size().filter(possible),
         mask_background: flag(MASKED),
         align: flag(ALIGNED),
         square: flag(SQUARE),
@@ -186,7 +184,7 @@ pub fn stated(weights: &Weights) -> Stated {
 
 /// Lets weights say what crops they were trained with.
 pub fn state(weights: &mut Weights, policy: &CropPolicy) {
-    weights.meta.insert(INPUT.into(), policy.input_size.to_string());
+    weights.state_input_size(policy.input_size);
     weights.meta.insert(MASKED.into(), policy.mask_background.to_string());
     weights.meta.insert(ALIGNED.into(), policy.align.to_string());
     weights.meta.insert(SQUARE.into(), policy.square.to_string());

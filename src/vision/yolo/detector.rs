@@ -15,6 +15,17 @@ use crate::vision::device::Runtime;
 use crate::vision::letterbox::{Letterbox, STRIDE};
 use crate::vision::{Detect, VisionError, masks};
 
+/// The longer side of the input where neither the asker nor the weights tell another, pixels: what YOLOv8 was trained with.
+pub const INPUT_SIZE: u32 = 640;
+/// The largest longer side of the input, pixels.
+const MOST: u32 = 4096;
+
+/// Whether the network can have an input of this side.
+#[must_use]
+pub fn possible(side: u32) -> bool {
+    (STRIDE..=MOST).contains(&side) && side.is_multiple_of(STRIDE)
+}
+
 /// What counts as a detection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DetectOptions {
@@ -30,7 +41,7 @@ pub struct DetectOptions {
 
 impl Default for DetectOptions {
     fn default() -> Self {
-        Self { confidence: 0.25, iou: 0.7, limit: 300, input_size: 640 }
+        Self { confidence: 0.25, iou: 0.7, limit: 300, input_size: INPUT_SIZE }
     }
 }
 
@@ -43,9 +54,9 @@ impl DetectOptions {
                 "confidence {confidence} and iou {iou} must lie between 0 and 1"
             )));
         }
-        if !(STRIDE..=4096).contains(&self.input_size) {
+        if !(STRIDE..=MOST).contains(&self.input_size) {
             return Err(VisionError::Setting(format!(
-                "the input size {} must lie between 32 and 4096",
+                "the input size {} must lie between {STRIDE} and {MOST}",
                 self.input_size
             )));
         }

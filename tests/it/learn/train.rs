@@ -227,6 +227,8 @@ fn a_run_that_was_stopped_goes_on_to_the_very_same_end() {
     assert_eq!(whole.rows.len(), 4, "a line an epoch");
     assert_eq!(whole.rows, stopped.rows);
     assert_eq!(whole.weights.fingerprint(), stopped.weights.fingerprint());
+    let sizes = [&whole, &stopped].map(|run| run.weights.input_size());
+    assert_eq!(sizes, [Some(64); 2], "they state the size they were trained at");
 
     // Another seed is another run.
     let other = dir.path().join("other");

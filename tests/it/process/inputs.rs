@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use sightline::vision::{checkpoint, random};
+
 use super::{Desk, program, text};
 
 /// Runs a command that must end soon; one that reads for ever would not.
@@ -100,6 +102,28 @@ fn an_input_size_the_network_cannot_have_is_bad_usage() {
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
         assert!(text(&output.stderr).contains("multiple of 32"), "{}", text(&output.stderr));
     }
+}
+
+#[test]
+fn a_detector_sees_at_the_size_that_its_weights_state() {
+    let desk = Desk::new(&[]);
+    let good = desk.picture("in/good.png", 1);
+    let mut weights = random::yolov8("yolov8n", 2, 7).unwrap();
+    for (name, side) in [("silent", None), ("small", Some(64)), ("odd", Some(65))] {
+        side.iter().for_each(|side| weights.state_input_size(*side));
+        checkpoint::save(&weights, &desk.path("models"), name).unwrap();
+    }
+    let seen = |words: &str| {
+        let words = format!("see --conf 0 --model {}", desk.path("models").join(words).display());
+        let found = desk.json(&words, &[&good], 0).remove(0);
+        assert!(!found["detections"].as_array().unwrap().is_empty(), "{words}");
+        found["detections"].clone()
+    };
+    let [large, small] = ["", " --imgsz 64"].map(|size| seen(&format!("silent.safetensors{size}")));
+    assert_ne!(large, small);
+    assert_eq!(seen("small.safetensors"), small);
+    assert_eq!(seen("small.safetensors --imgsz 640"), large);
+    assert_eq!(seen("odd.safetensors"), large, "no network has such a side");
 }
 
 #[test]

@@ -39,12 +39,14 @@ fn the_real_checkpoints_are_recognised() {
         let info = checkpoint::inspect(&path).expect("a real checkpoint");
         assert_eq!((info.task, info.architecture.as_str(), info.size.as_str()), (task, architecture, "n"));
         assert_eq!((info.classes, info.parameters, info.dtype.as_str()), (Some(80), parameters, "fp16"));
+        assert_eq!(info.input_size, Some(640), "as its training's settings say");
         assert_eq!(info.names.as_ref().and_then(|names| names.get(39)).map(String::as_str), Some("bottle"));
         let folder = tempfile::tempdir().expect("a folder");
         let card = checkpoint::import(&path, folder.path(), "pack-seg", Some("AGPL-3.0"), false).expect("imported");
         assert_eq!((card.licence.as_str(), card.classes.len()), ("AGPL-3.0", 80));
         let again = checkpoint::inspect(&folder.path().join("pack-seg.safetensors")).expect("what was imported");
         assert_eq!((again.fingerprint, again.names, again.sha256), (info.fingerprint, info.names, card.sha256));
+        assert_eq!(again.input_size, info.input_size);
     }
 }
 
