@@ -20,7 +20,7 @@ use super::output::{Out, tell};
 use super::{CliError, Ended, Outcome, pictures};
 use crate::archive::image_id;
 use crate::config::Config;
-use crate::intake::clean::{Clean, Format, Limits, clean};
+use crate::intake::clean::{Clean, Format, Limits, clean, whole};
 use crate::intake::dedupe::PerceptualHasher;
 use crate::learn::dataset::check::{Alike, Look, Report, check, near};
 use crate::learn::dataset::layout::{self, Bytes, Picture};
@@ -96,31 +96,26 @@ impl Reader {
         Ok((bytes, clean))
     }
 
-    /// Looks at every picture, on all cores.
+    /// Looks at every picture.
     fn looks(&self, items: &[Item]) -> Vec<Result<Look, String>> {
-        let looks: Mutex<Vec<(usize, Result<Look, String>)>> = Mutex::new(Vec::with_capacity(items.len()));
-        let next = AtomicUsize::new(0);
-        let bar = progress(items.len() as u64, "pictures");
-        let work = || {
-            let hasher = PerceptualHasher::default();
-            loop {
-                let place = next.fetch_add(1, Ordering::Relaxed);
-                let Some(item) = items.get(place) else { return };
-                let look = self.read(&item.image).map(|(bytes, clean)| Look {
-                    bytes: image_id(&bytes),
-                    perceptual: hasher.hash(&clean.image).0,
-                    size: clean.image.dimensions(),
-                });
-                looks.lock().unwrap_or_else(PoisonError::into_inner).push((place, look));
-                bar.inc(1);
-            }
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        bar.finish_and_clear();
-        let mut looks = looks.into_inner().unwrap_or_else(PoisonError::into_inner);
-        looks.sort_by_key(|(place, _)| *place);
-        looks.into_iter().map(|(_, look)| look).collect()
+        let hasher = PerceptualHasher::default();
+        each(items, |item| {
+            self.read(&item.image).map(|(bytes, clean)| Look {
+                bytes: image_id(&bytes),
+                perceptual: hasher.hash(&clean.image).0,
+                size: clean.image.dimensions(),
+            })
+        })
+    }
+
+    /// Leaves out what is no whole picture, and lists it with the other problems: known before hours of work rather than in the
+    /// middle of them.
+    pub(super) fn leave_out_unreadable(&self, set: &mut Dataset) {
+        let found = each(&set.items, |item| {
+            let bytes = pictures::read(&item.image, self.most)?;
+            whole(&bytes, &self.limits).map(drop).map_err(|reject| reject.to_string())
+        });
+        set.leave_out(found);
     }
 
     /// A copy that lies upright, where the file does not.
@@ -144,6 +139,28 @@ impl Reader {
         encoded.map_err(|error| unreadable(error.to_string()))?;
         Ok(Picture { bytes: Bytes::Upright(bytes, extension), size: (width, height) })
     }
+}
+
+/// What is found out about each picture, on all cores, in their order.
+fn each<T: Send>(items: &[Item], about: impl Fn(&Item) -> T + Sync) -> Vec<T> {
+    let found: Mutex<Vec<(usize, T)>> = Mutex::new(Vec::with_capacity(items.len()));
+    let next = AtomicUsize::new(0);
+    let bar = progress(items.len() as u64, "pictures");
+    let work = || {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(place) else { return };
+            let one = about(item);
+            found.lock().unwrap_or_else(PoisonError::into_inner).push((place, one));
+            bar.inc(1);
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    bar.finish_and_clear();
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().map(|(_, one)| one).collect()
 }
 
 /// How far it is, on stderr; nothing where that is no terminal.

@@ -88,13 +88,14 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
         ));
     }
     let gate = command.gate.as_deref().map(gate::Named::read).transpose()?;
-    let data = dataset::read(&command.data)?;
+    let (mut data, reader) = (dataset::read(&command.data)?, Reader::of(&config));
+    reader.leave_out_unreadable(&mut data);
     usable(&data, command.despite_problems)?;
     if let Some(side) = command.imgsz.filter(|side| !yolo::possible(*side)) {
         return Err(CliError::Usage(format!("--imgsz {side} must be a multiple of 32 from 32 to 4096")));
     }
     let split = Split::ALL.into_iter().find(|split| split.name() == command.split).unwrap_or(Split::Val);
-    let set = Set { path: command.data.clone(), data, split, reader: Reader::of(&config) };
+    let set = Set { path: command.data.clone(), data, split, reader };
     if set.items().is_empty() {
         let (path, split) = (set.path.display(), split.name());
         return Err(CliError::NotFound(format!(

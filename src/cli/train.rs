@@ -93,14 +93,14 @@ pub(super) fn weights_at(workspace: &Path, path: &Path) -> PathBuf {
 }
 
 /// The set that is named, and where it is.
-fn set_of(command: &Command) -> Result<(PathBuf, Dataset), CliError> {
+fn set_of(workspace: &Path, command: &Command) -> Result<(PathBuf, Dataset), CliError> {
     let path = command.data.clone().unwrap_or_default();
     let path = std::path::absolute(&path).map_err(CliError::failed)?;
     if path.file_name().is_some_and(|name| name.as_encoded_bytes().contains(&b'=')) && !path.exists() {
         return Err(CliError::Usage("what to learn from is missing: `sightline train DATA KEY=VALUE…`".into()));
     }
     let mut data = dataset::read(&path)?;
-    data.leave_out_unreadable();
+    Reader::of(&Config::load(workspace)?).leave_out_unreadable(&mut data);
     usable(&data, command.despite_problems)?;
     Ok((path, data))
 }
@@ -210,7 +210,11 @@ fn args_of(dir: &Path) -> Result<Map<String, Value>, CliError> {
 }
 
 /// A run that goes on, from its settings.
-fn run_folder<T: DeserializeOwned>(dir: &Path, args: Map<String, Value>) -> Result<(Prepared, T), CliError> {
+fn run_folder<T: DeserializeOwned>(
+    workspace: &Path,
+    dir: &Path,
+    args: Map<String, Value>,
+) -> Result<(Prepared, T), CliError> {
     let path = dir.join("args.yaml");
     let unreadable = |error: String| CliError::Failed(format!("{}: {error}", path.display()));
     let is_search = tune::count_of(&args).is_some();
@@ -226,7 +230,7 @@ fn run_folder<T: DeserializeOwned>(dir: &Path, args: Map<String, Value>) -> Resu
     }
     let mut data = dataset::read(&data_path)?;
     // As when it began.
-    data.leave_out_unreadable();
+    Reader::of(&Config::load(workspace)?).leave_out_unreadable(&mut data);
     Ok((Prepared { dir: dir.to_owned(), data_path, data, begin: Begin::Resume }, options))
 }
 

@@ -112,11 +112,41 @@ impl Limits {
     }
 }
 
+/// Whether a file is a whole picture within the limits, as far as its frame and header tell: no pixel is decoded, so that damage to
+/// the pixels themselves is left for [`clean`] to find.
+///
+/// # Errors
+/// [`Reject`] with the reason.
+pub fn whole(bytes: &[u8], limits: &Limits) -> Result<Format, Reject> {
+    let format = framed(bytes)?;
+    let header = || {
+        let (bytes, kind) = match format {
+            Format::Jpeg => (bytes.into(), image::ImageFormat::Jpeg),
+            Format::Png => (structure::png_without_extras(bytes), image::ImageFormat::Png),
+            Format::WebP => (bytes.into(), image::ImageFormat::WebP),
+            Format::Bmp => (bytes.into(), image::ImageFormat::Bmp),
+            Format::Tiff => (bytes.into(), image::ImageFormat::Tiff),
+        };
+        image::ImageReader::with_format(Cursor::new(bytes), kind).into_dimensions().map_err(damage)
+    };
+    let (width, height) = unpanicked(header)?;
+    check_size(width, height, 3, limits)?;
+    Ok(format)
+}
+
 /// Decodes and checks a whole file.
 ///
 /// # Errors
 /// [`Reject`] with the reason; nothing doubtful is returned as a picture.
 pub fn clean(bytes: &[u8], limits: &Limits) -> Result<Clean, Reject> {
+    let format = framed(bytes)?;
+    let (image, orientation) = unpanicked(|| decode(format, bytes, limits))?;
+    check_quality(&image, limits)?;
+    Ok(Clean { image, format, orientation: orientation.to_exif() })
+}
+
+/// The format of a file whose frame is whole.
+fn framed(bytes: &[u8]) -> Result<Format, Reject> {
     if bytes.is_empty() {
         return Err(Reject::new(QuarantineCode::Empty, "the file is empty"));
     }
@@ -127,11 +157,13 @@ pub fn clean(bytes: &[u8], limits: &Limits) -> Result<Clean, Reject> {
         ));
     };
     structure::check(format, bytes)?;
-    // A decoder that panics has met something it did not expect: that is damage, not our end.
-    let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| decode(format, bytes, limits)));
-    let (image, orientation) = decoded.unwrap_or_else(|_| Err(corrupt("the decoder gave up on it")))?;
-    check_quality(&image, limits)?;
-    Ok(Clean { image, format, orientation: orientation.to_exif() })
+    Ok(format)
+}
+
+/// A decoder that panics has met something it did not expect: that is damage, not our end.
+fn unpanicked<T>(decoding: impl FnOnce() -> Result<T, Reject>) -> Result<T, Reject> {
+    let decoded = std::panic::catch_unwind(AssertUnwindSafe(decoding));
+    decoded.unwrap_or_else(|_| Err(corrupt("the decoder gave up on it")))
 }
 
 pub(super) fn corrupt(detail: impl std::fmt::Display) -> Reject {

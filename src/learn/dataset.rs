@@ -5,7 +5,6 @@
 pub mod check;
 pub mod coco;
 pub mod folders;
-mod headers;
 pub mod layout;
 pub mod problem;
 pub mod sheet;
@@ -120,6 +119,20 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// Leaves out the pictures of which something is wrong, and lists them with the other problems; `found` is what was found out
+    /// about each, in their order.
+    pub fn leave_out(&mut self, found: Vec<Result<(), String>>) {
+        let mut found = found.into_iter();
+        let Self { items, problems, .. } = self;
+        items.retain(|item| match found.next() {
+            Some(Err(reason)) => {
+                problems.push(Problem::rejected(&item.image, None, reason));
+                false
+            }
+            _ => true,
+        });
+    }
+
     /// Pictures of a split.
     pub fn of(&self, split: Split) -> impl Iterator<Item = &Item> {
         self.items.iter().filter(move |item| item.split == split)

@@ -24,7 +24,7 @@ use crate::vision::yolo::Plan;
 /// A new run.
 pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Option<Checkpoint>) -> Ended {
     let options = Options::from_pairs(&command.options).map_err(CliError::Usage)?;
-    let (data_path, data) = set_of(command)?;
+    let (data_path, data) = set_of(workspace, command)?;
     if data.kind == Kind::Classify {
         return Err(CliError::Usage(format!(
             "{}: it is folders of whole pictures, but a YOLOv8 learns where objects are; train an embedder on it \
@@ -60,7 +60,7 @@ pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Op
 pub(super) fn resume(out: &mut Out, workspace: &Path, dir: &Path) -> Ended {
     let args = args_of(dir)?;
     let (count, model) = (tune::count_of(&args), model_of(&args));
-    let (prepared, options): (Prepared, Options) = run_folder(dir, args)?;
+    let (prepared, options): (Prepared, Options) = run_folder(workspace, dir, args)?;
     let Some(count) = count else { return go(out, workspace, prepared, &options) };
     let mut weights = weights(&model, file_of(workspace, &model)?, &prepared.data, options.seed)?;
     weights.meta.insert("origin".into(), origin_of(&model, None));

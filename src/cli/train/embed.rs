@@ -87,7 +87,7 @@ pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Op
     if let Some(file) = &file {
         follow(&mut options, &file.info, command);
     }
-    let (data_path, data) = set_of(command)?;
+    let (data_path, data) = set_of(workspace, command)?;
     // A classifier that is trained on stays one.
     let is_classifier = file.as_ref().is_some_and(|file| file.info.task == Task::Classify);
     let way = Way::of(command.head.or(is_classifier.then_some(Head::Full)));
@@ -155,7 +155,7 @@ pub(super) fn resume(out: &mut Out, workspace: &Path, dir: &Path) -> Ended {
         None => Way::Embed,
     };
     let (count, model) = (tune::count_of(&args), model_of(&args));
-    let (prepared, options): (Prepared, Options) = run_folder(dir, args)?;
+    let (prepared, options): (Prepared, Options) = run_folder(workspace, dir, args)?;
     let Some(count) = count else { return go(out, workspace, prepared, &options, way) };
     let mut weights = weights(&model, file_of(workspace, &model)?, &options)?;
     weights.meta.insert("origin".into(), origin_of(&model, None));

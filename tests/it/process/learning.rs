@@ -269,6 +269,8 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
         let drawn = encoded(&RgbImage::from_pixel(42, 42, Rgb([n * 20; 3])), ImageFormat::Png);
         desk.write(format!("torn/{folder}/{n}.png"), &drawn);
     }
+    let whole = encoded(&RgbImage::from_fn(42, 42, |x, y| Rgb([x as u8, y as u8, 9])), ImageFormat::Jpeg);
+    desk.write("torn/val/red/8.jpg", &whole[..whole.len() - 20]);
     let (one, torn) = (desk.path("one"), desk.path("torn"));
     let (one, torn) = (one.display(), torn.display());
     let gate = desk.path("gate.yaml");
@@ -283,7 +285,7 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
         (format!("train {one} --model dinov2_vit64x2_14"), "one class only"),
         (
             format!("train {torn} imgsz=42 --model dinov2_vit64x2_14 --head linear"),
-            "torn/train/red/1.png: it is no picture of a known format",
+            "torn/train/red/1.png: this is not an image",
         ),
         (format!("evaluate {set} --model models/finder.safetensors"), "name a classifier or an embedder"),
         ("train --resume nowhere".to_owned(), "name the folder of a run"),
@@ -297,6 +299,20 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
         let stderr = text(&output.stderr);
         assert!(!output.status.success() && stderr.contains(said), "{words}: {stderr}");
         assert!(!stderr.contains("panicked"), "{stderr}");
+    }
+    // Without them it goes on, and does not stop at one that is cut short when it comes to it.
+    for words in [
+        format!("train {torn} imgsz=42 --model dinov2_vit64x2_14 --head linear --name torn --despite-problems"),
+        format!("evaluate {torn} --model runs/torn/weights/best.safetensors --despite-problems"),
+    ] {
+        let output = desk.run(&words, &[]);
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{words}: {stderr}");
+        for said in
+            ["1.png: this is not an image", "8.jpg: the file ends before the picture does", "2 in all are left out"]
+        {
+            assert!(stderr.contains(said), "{words}: {stderr}");
+        }
     }
     assert!(!desk.path("runs/train").exists() || desk.path("runs/train/args.yaml").is_file());
 }
