@@ -6,8 +6,6 @@ cd "$(dirname "$0")/.."
 sightline="$PWD/target/release/sightline"
 work="$PWD/target/models"
 mkdir -p "$work"
-# What was being drawn when it was stopped.
-rm -rf "$work"/.dataset-*
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 machine="$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) cores"
 

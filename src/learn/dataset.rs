@@ -6,6 +6,7 @@ pub mod check;
 pub mod coco;
 pub mod folders;
 pub mod layout;
+pub(in crate::learn) mod making;
 pub mod problem;
 pub mod sheet;
 pub mod split;

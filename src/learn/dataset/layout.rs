@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::making::Making;
 use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Split, coco};
 
 /// What is to be written of a picture.
@@ -121,47 +122,6 @@ fn apart(dataset: &Dataset, dir: &Path) -> Result<(), DatasetError> {
         }
     }
     Ok(())
-}
-
-/// A folder that is being made beside its place, so that a half-written set never has its name.
-pub(in crate::learn) struct Making {
-    // Removed with all that is in it when this goes.
-    _around: tempfile::TempDir,
-    path: PathBuf,
-}
-
-impl Making {
-    /// Begins.
-    ///
-    /// # Errors
-    /// The place is taken, or the folder above it cannot be written to.
-    pub(in crate::learn) fn begin(dir: &Path) -> Result<Self, DatasetError> {
-        if fs::symlink_metadata(dir).is_ok() {
-            let detail = "it is there already; name a folder that is not, so that nothing is written over";
-            return Err(DatasetError::description(dir, detail));
-        }
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(parent).map_err(DatasetError::io("make", parent))?;
-        let around = tempfile::Builder::new().prefix(".dataset-").tempdir_in(parent);
-        let around = around.map_err(DatasetError::io("make a folder in", parent))?;
-        // Made below the private folder in the ordinary way, it gets the rights that the user's other folders get.
-        let path = around.path().join("set");
-        fs::create_dir(&path).map_err(DatasetError::io("make", &path))?;
-        Ok(Self { _around: around, path })
-    }
-
-    /// Where it is until it is done.
-    pub(in crate::learn) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Puts it into its place.
-    ///
-    /// # Errors
-    /// The file system refuses; nothing is left behind then.
-    pub(in crate::learn) fn finish(self, dir: &Path) -> Result<(), DatasetError> {
-        fs::rename(&self.path, dir).map_err(DatasetError::io("put into place", dir))
-    }
 }
 
 fn class_of(dataset: &Dataset, item: &Item) -> String {

@@ -9,7 +9,8 @@ use rand::{Rng, SeedableRng};
 
 use super::design::{Pack, stirred};
 use super::set::each;
-use crate::learn::dataset::{DatasetError, Split, layout};
+use crate::learn::dataset::making::Making;
+use crate::learn::dataset::{DatasetError, Split};
 use crate::vision::CropPolicy;
 
 /// Crops in a set at most.
@@ -150,7 +151,7 @@ impl Order {
 /// made.
 pub fn write(order: &Order, dir: &Path, threads: usize, drawn: impl Fn() + Sync) -> Result<[u32; 3], DatasetError> {
     order.check().map_err(|detail| DatasetError::Order { detail })?;
-    let making = layout::Making::begin(dir)?;
+    let making = Making::begin(dir)?;
     let numbers = order.designs();
     let split = |design: u32| order.split(&numbers, design);
     each(order.packs, threads, |design| {

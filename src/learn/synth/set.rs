@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::design::{Form, Pack, one_of, stirred};
 use super::scene::{Photograph, photograph};
+use crate::learn::dataset::making::Making;
 use crate::learn::dataset::{DatasetError, Object, Outline, Split, layout};
 
 /// What the file beside the pictures is called.
@@ -146,7 +147,7 @@ impl Order {
 /// made.
 pub fn write(order: &Order, dir: &Path, threads: usize, drawn: impl Fn() + Sync) -> Result<Summary, DatasetError> {
     order.check().map_err(|detail| DatasetError::Order { detail })?;
-    let making = layout::Making::begin(dir)?;
+    let making = Making::begin(dir)?;
     for folder in ["images", "labels"] {
         for split in Split::ALL.into_iter().filter(|split| (0..order.images).any(|n| order.split(n) == *split)) {
             let path = making.path().join(folder).join(split.name());

@@ -1,6 +1,9 @@
 //! The `dataset` group, from its arguments to the files it writes.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
 
 use image::ImageFormat;
 use sightline::learn::dataset::versions::Versions;
@@ -85,6 +88,34 @@ fn what_is_wrong_is_named_and_nothing_half_made_stays() {
         assert_eq!(output.status.code(), Some(code), "{words}: {}", text(&output.stderr));
         assert!(text(&output.stderr).contains(wanted), "{words}: {}", text(&output.stderr));
     }
+}
+
+#[test]
+fn what_a_killed_one_was_making_goes_with_the_next() {
+    let desk = Desk::new(&[]);
+    let making = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(desk.dir.path()).unwrap().flatten().map(|entry| entry.path());
+        entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".dataset-")).collect()
+    };
+    let draw = |name: &str, images: u32| {
+        let out = desk.path(name);
+        desk.command(&format!("dataset synth --images {images} --packs 4 --out {}", out.display()), &[])
+    };
+    // Somebody's own folder of such a name is none of ours.
+    desk.write(".dataset-mine/notes.txt", b"mine");
+    let mut first = draw("first", 100_000).stdout(Stdio::null()).spawn().unwrap();
+    while making().iter().filter(|path| path.join("set").is_dir()).count() < 1 {
+        assert!(first.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(draw("second", 2).status().unwrap().success());
+    assert_eq!(making().len(), 2, "one that is at work is left alone");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(draw("third", 2).status().unwrap().success());
+    assert_eq!(making(), [desk.path(".dataset-mine")]);
+    assert!(desk.path("second/data.yaml").is_file() && desk.path("third/data.yaml").is_file());
+    assert!(!desk.path("first").exists());
 }
 
 #[test]
