@@ -99,11 +99,14 @@ fn what_a_killed_one_was_making_goes_with_the_next() {
     };
     let draw = |name: &str, images: u32| {
         let out = desk.path(name);
-        desk.command(&format!("dataset synth --images {images} --packs 4 --out {}", out.display()), &[])
+        let mut command =
+            desk.command(&format!("dataset synth --images {images} --packs 4 --out {}", out.display()), &[]);
+        command.stdout(Stdio::null());
+        command
     };
     // Somebody's own folder of such a name is none of ours.
     desk.write(".dataset-mine/notes.txt", b"mine");
-    let mut first = draw("first", 100_000).stdout(Stdio::null()).spawn().unwrap();
+    let mut first = draw("first", 100_000).spawn().unwrap();
     while making().iter().filter(|path| path.join("set").is_dir()).count() < 1 {
         assert!(first.try_wait().unwrap().is_none());
         std::thread::sleep(Duration::from_millis(20));
