@@ -26,7 +26,7 @@ train() {
   else
     rm -rf "$run"
     "$sightline" train "$work/$2" --runs "$work/runs" --name "$1" "${@:3}" \
-      --origin "drawn packs (make models: $2, seed 1), commit $commit, $machine"
+      --origin "drawn packs (make models: $2 of seed 1), commit $commit, $machine"
   fi
   # A run that was stopped is not done.
   if [ "$(($(wc -l < "$run/results.csv") - 1))" -lt "$(sed -n 's/^epochs: //p' "$run/args.yaml")" ]; then
@@ -42,15 +42,17 @@ train pack-seg-320 packs --model yolov8n-seg epochs=24 imgsz=320 lr0=0.001 warmu
 train pack-seg packs --model "$work/runs/pack-seg-320/weights/best.safetensors" epochs=5 imgsz=640 lr0=0.0004 warmup_epochs=0.5 \
   close_mosaic=2 "${common[@]}"
 common=(upright=true labels=32 per_label=4 temperature=0.07 weight_decay=0.05 degrees=6 scale=0.1 blur=0.1 hsv_s=0.3 hsv_v=0.3
-  cache_mb=2500 seed=1 amp=auto)
-# First from nothing, by labels at random; then by those that it finds alike itself.
+  cache_mb=2500 amp=auto)
+# First from nothing, by labels at random; then twice by those that it finds alike itself.
 cut=(--side 112 --mask-background --align --stretch)
 synth crops --crops 8 "${cut[@]}" --upright --packs 6000 --first-design 5000 --pairs 0.4 --val 0.034
 train pack-embed-0 crops --model dinov2_vit256x8_14 epochs=7 imgsz=112 mask_background=true align=true square=false together=2 \
-  lr0=0.001 warmup_epochs=0.5 "${common[@]}"
+  lr0=0.001 warmup_epochs=0.5 seed=1 "${common[@]}"
 synth crops-single --crops 6 "${cut[@]}" --upright --packs 9000 --first-design 5000 --pairs 0 --val 0.0334
-train pack-embed crops-single --model "$work/runs/pack-embed-0/weights/best.safetensors" epochs=5 together=8 mine=true \
-  lr0=0.0005 warmup_epochs=0.1 "${common[@]}"
+train pack-embed-1 crops-single --model "$work/runs/pack-embed-0/weights/best.safetensors" epochs=5 together=8 mine=true \
+  lr0=0.0005 warmup_epochs=0.1 seed=1 "${common[@]}"
+train pack-embed crops-single --model "$work/runs/pack-embed-1/weights/best.safetensors" epochs=7 together=8 mine=true \
+  lr0=0.0004 warmup_epochs=0.1 seed=2 "${common[@]}"
 
 synth held-out --images 2000 --packs 400 --first-design 100000 --test 1
 synth held-out-crops --crops 12 "${cut[@]}" --packs 900 --pairs 0.1 --first-design 101000 --val 0.6667 --test 0.3333

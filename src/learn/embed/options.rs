@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::judge::Aim;
 use crate::learn::augment::crops::Changes;
-use crate::learn::train::options::{Mixed, changed};
+use crate::learn::train::options::{Mixed, changed, within};
 use crate::learn::train::schedule::Terms;
 use crate::vision::CropPolicy;
 use crate::vision::dino::PATCH;
@@ -182,7 +182,7 @@ impl Options {
     /// # Errors
     /// A sentence naming the value that does not.
     pub fn check(&self) -> Result<(), String> {
-        let whole = [
+        within(&[
             ("epochs", self.epochs, 1, 100_000),
             ("labels", self.labels as u64, 2, 1024),
             ("per_label", self.per_label as u64, 2, 256),
@@ -190,15 +190,12 @@ impl Options {
             ("batch", self.batch as u64, 1, 1024),
             ("workers", self.workers as u64, 1, 256),
             ("last_blocks", self.last_blocks as u64, 0, 1000),
-        ];
-        if let Some((name, value, least, most)) = whole.into_iter().find(|(_, v, least, most)| v < least || v > most) {
-            return Err(format!("`{name}={value}` must lie between {least} and {most}"));
-        }
+        ])?;
         let most = CropPolicy::MAX_INPUT;
         if !self.imgsz.is_multiple_of(PATCH as u32) || !(PATCH as u32..=most).contains(&self.imgsz) {
             return Err(format!("`imgsz={}` must be a multiple of 14 from 14 to {most}", self.imgsz));
         }
-        let ranges = [
+        within(&[
             ("temperature", self.temperature, 0.001, 10.0),
             ("margin", self.margin, 0.0, 1.5),
             ("margin_scale", self.margin_scale, 1.0, 1000.0),
@@ -209,12 +206,7 @@ impl Options {
             ("warmup_epochs", self.warmup_epochs, 0.0, 100_000.0),
             ("cls_pw", self.cls_pw, 0.0, 1.0),
             ("c", self.c, 1e-9, 1e9),
-        ];
-        if let Some((name, value, least, most)) =
-            ranges.into_iter().find(|(_, v, least, most)| !(*least..=*most).contains(v))
-        {
-            return Err(format!("`{name}={value}` must lie between {least} and {most}"));
-        }
+        ])?;
         if self.mine && self.together < 2 {
             return Err(
                 "`mine=true` shows labels together that are alike; say how many, for example `together=8`".into()

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::loss::Gains;
 use super::optimiser::Method;
 use crate::learn::augment::Recipe;
+use crate::vision::yolo;
 
 /// Which method, or the usual choice: AdamW for short runs, SGD for long ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,35 +162,29 @@ impl Options {
     /// # Errors
     /// A sentence naming the value that does not.
     pub fn check(&self) -> Result<(), String> {
-        let whole = [
+        within(&[
             ("epochs", self.epochs, 1, 100_000),
             ("batch", self.batch as u64, 1, 1024),
             ("nbs", self.nbs as u64, 1, 65_536),
             ("workers", self.workers as u64, 1, 256),
             ("freeze", self.freeze as u64, 0, 22),
-        ];
-        if let Some((name, value, least, most)) = whole.into_iter().find(|(_, v, least, most)| v < least || v > most) {
-            return Err(format!("`{name}={value}` must lie between {least} and {most}"));
-        }
-        if !self.imgsz.is_multiple_of(32) || !(32..=4096).contains(&self.imgsz) {
+        ])?;
+        if !yolo::possible(self.imgsz) {
             return Err(format!("`imgsz={}` must be a multiple of 32 from 32 to 4096", self.imgsz));
         }
-        let ranges = [
-            ("lr0", self.lr0, 10.0),
-            ("lrf", self.lrf, 1.0),
-            ("momentum", self.momentum, 0.9999),
-            ("weight_decay", self.weight_decay, 1.0),
-            ("warmup_epochs", self.warmup_epochs, 100_000.0),
-            ("warmup_momentum", self.warmup_momentum, 0.9999),
-            ("warmup_bias_lr", self.warmup_bias_lr, 10.0),
-            ("box", self.boxes, 1000.0),
-            ("cls", self.cls, 1000.0),
-            ("dfl", self.dfl, 1000.0),
-            ("cls_pw", self.cls_pw, 1.0),
-        ];
-        if let Some((name, value, most)) = ranges.into_iter().find(|(_, v, most)| !(0.0..=*most).contains(v)) {
-            return Err(format!("`{name}={value}` must lie between 0 and {most}"));
-        }
+        within(&[
+            ("lr0", self.lr0, 0.0, 10.0),
+            ("lrf", self.lrf, 0.0, 1.0),
+            ("momentum", self.momentum, 0.0, 0.9999),
+            ("weight_decay", self.weight_decay, 0.0, 1.0),
+            ("warmup_epochs", self.warmup_epochs, 0.0, 100_000.0),
+            ("warmup_momentum", self.warmup_momentum, 0.0, 0.9999),
+            ("warmup_bias_lr", self.warmup_bias_lr, 0.0, 10.0),
+            ("box", self.boxes, 0.0, 1000.0),
+            ("cls", self.cls, 0.0, 1000.0),
+            ("dfl", self.dfl, 0.0, 1000.0),
+            ("cls_pw", self.cls_pw, 0.0, 1.0),
+        ])?;
         if self.boxes == 0.0 && self.cls == 0.0 && self.dfl == 0.0 {
             return Err("`box`, `cls` and `dfl` are all 0: nothing would be learnt".into());
         }
@@ -214,6 +209,17 @@ impl Options {
                 (Method::AdamW, (rate * 1e6).round() / 1e6, 0.9, 0.0)
             }
         }
+    }
+}
+
+/// Whether settings lie in their ranges: name, value, least, most; what is no number lies in none.
+///
+/// # Errors
+/// A sentence naming the first that does not.
+pub fn within<T: PartialOrd + std::fmt::Display>(settings: &[(&str, T, T, T)]) -> Result<(), String> {
+    match settings.iter().find(|(_, value, least, most)| !(least..=most).contains(&value)) {
+        Some((name, value, least, most)) => Err(format!("`{name}={value}` must lie between {least} and {most}")),
+        None => Ok(()),
     }
 }
 
