@@ -51,7 +51,7 @@ train pack-embed-0 crops --model dinov2_vit256x8_14 epochs=7 imgsz=112 mask_back
 synth crops-single --crops 6 "${cut[@]}" --upright --packs 9000 --first-design 5000 --pairs 0 --val 0.0334
 train pack-embed-1 crops-single --model "$work/runs/pack-embed-0/weights/best.safetensors" epochs=5 together=8 mine=true \
   lr0=0.0005 warmup_epochs=0.1 seed=1 "${common[@]}"
-train pack-embed crops-single --model "$work/runs/pack-embed-1/weights/best.safetensors" epochs=7 together=8 mine=true \
+train pack-embed-2 crops-single --model "$work/runs/pack-embed-1/weights/best.safetensors" epochs=7 together=8 mine=true \
   lr0=0.0004 warmup_epochs=0.1 seed=2 "${common[@]}"
 
 synth held-out --images 2000 --packs 400 --first-design 100000 --test 1
@@ -59,9 +59,8 @@ synth held-out-crops --crops 12 "${cut[@]}" --packs 900 --pairs 0.1 --first-desi
 synth held-out-pairs --crops 12 "${cut[@]}" --packs 400 --first-design 103000 --val 0.5 --test 0.5
 synth held-out-single --crops 12 "${cut[@]}" --packs 300 --pairs 0 --first-design 104000 --test 1
 licence="MIT OR Apache-2.0"
-for name in pack-seg pack-embed; do
-  "$sightline" model import "$work/runs/$name/weights/best.safetensors" --name "$name" --licence "$licence" --force
-done
+"$sightline" model import "$work/runs/pack-seg/weights/best.safetensors" --name pack-seg --licence "$licence" --force
+"$sightline" model import "$work/runs/pack-embed-2/weights/best.safetensors" --name pack-embed --licence "$licence" --force
 "$sightline" evaluate "$work/held-out" --split test --model models/pack-seg.safetensors --record "2000 pictures of 400 designs never learnt from"
 # The first two tell thresholds, for `decision` in config.yaml; the others judge by them.
 judge=(--model models/pack-embed.safetensors --enrolled 3)

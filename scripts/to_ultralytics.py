@@ -34,6 +34,7 @@ def main():
         inside = json.loads((file.metadata() or {}).get("sightline", "{}"))
         names = inside.get("names") or stated.get("classes")
         size = int(inside.get("meta", {}).get("input_size", 640))
+        epsilon = float(inside.get("meta", {}).get("bn_eps", 1e-3))
         tensors = {key: file.get_tensor(key).float() for key in file.keys()}
     if not names:
         parser.error(f"{asked.weights} does not name its classes")
@@ -43,10 +44,15 @@ def main():
     # A class branch that was taken over from other classes has kept its width.
     for level, branch in enumerate(model.model[-1].cv3):
         shapes = [tuple(tensors.get(f"model.22.cv3.{level}.{layer}.conv.weight", torch.empty(0)).shape) for layer in (0, 1)]
-        if all(len(shape) == 4 for shape in shapes):
+        own = [tuple(branch[layer].conv.weight.shape) for layer in (0, 1)]
+        if all(len(shape) == 4 for shape in shapes) and shapes != own:
             first, second = [type(branch[0])(inputs, outputs, side) for outputs, inputs, side, _ in shapes]
             last = torch.nn.Conv2d(shapes[1][0], len(names), 1)
             branch[0], branch[1], branch[2] = first, second, last
+    # Those layers begin with PyTorch's numbers, not with Ultralytics'.
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps, module.momentum = epsilon, 0.03
     own = model.state_dict()
     # Not kept, for they say nothing: a count of batches, and the numbers 0 to 15 that distances are averaged by.
     constant = ("num_batches_tracked", "dfl.conv.weight")

@@ -93,6 +93,9 @@ pub fn create(path: &Path) -> io::Result<File> {
     open_with(path, OpenOptions::new().write(true).create(true).truncate(true))
 }
 
+/// How files begin that [`put`] is writing: what a killed process left behind is known by it.
+pub const PARTIAL: &str = ".sightline-";
+
 /// Puts a file in its place, whole or not at all: on the disk before it has its name, and with its name when this returns. What
 /// stood there before stays until then. Who may read it is said by the umask, as with any new file.
 ///
@@ -101,7 +104,7 @@ pub fn create(path: &Path) -> io::Result<File> {
 pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let anyone = Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(".sightline-").permissions(anyone).tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new().prefix(PARTIAL).permissions(anyone).tempfile_in(dir)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

@@ -109,9 +109,12 @@ impl Reader {
     }
 
     /// Leaves out what is no whole picture, and lists it with the other problems: known before hours of work rather than in the
-    /// middle of them.
-    pub(super) fn leave_out_unreadable(&self, set: &mut Dataset) {
+    /// middle of them; the parts of it that are used.
+    pub(super) fn leave_out_unreadable(&self, set: &mut Dataset, used: &[Split]) {
         let found = each(&set.items, |item| {
+            if !used.contains(&item.split) {
+                return Ok(());
+            }
             let bytes = pictures::read(&item.image, self.most)?;
             whole(&bytes, &self.limits).map(drop).map_err(|reject| reject.to_string())
         });

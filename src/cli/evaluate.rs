@@ -88,13 +88,18 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
         ));
     }
     let gate = command.gate.as_deref().map(gate::Named::read).transpose()?;
-    let (mut data, reader) = (dataset::read(&command.data)?, Reader::of(&config));
-    reader.leave_out_unreadable(&mut data);
-    usable(&data, command.despite_problems)?;
     if let Some(side) = command.imgsz.filter(|side| !yolo::possible(*side)) {
         return Err(CliError::Usage(format!("--imgsz {side} must be a multiple of 32 from 32 to 4096")));
     }
+    let path =
+        command.model.as_ref().map_or_else(|| config.models.detector.clone(), |path| weights_at(workspace, path));
+    let model = checkpoint::read(&path)?;
+    let (mut data, reader) = (dataset::read(&command.data)?, Reader::of(&config));
+    gate.as_ref().map(|gate| gate.fits(model.info.task, data.kind)).transpose()?;
     let split = Split::ALL.into_iter().find(|split| split.name() == command.split).unwrap_or(Split::Val);
+    // What is told without looking at pictures has been told by now.
+    reader.leave_out_unreadable(&mut data, &[split]);
+    usable(&data, command.despite_problems)?;
     let set = Set { path: command.data.clone(), data, split, reader };
     if set.items().is_empty() {
         let (path, split) = (set.path.display(), split.name());
@@ -102,11 +107,7 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             "{path}: it has no pictures in `{split}`; choose another part (--split)"
         )));
     }
-    let path =
-        command.model.as_ref().map_or_else(|| config.models.detector.clone(), |path| weights_at(workspace, path));
     let runtime = Runtime::open(config.device, Precision::Fp32, None).map_err(CliError::failed)?;
-    let model = checkpoint::read(&path)?;
-    gate.as_ref().map(|gate| gate.fits(model.info.task)).transpose()?;
     if let Some(dir) = &command.out {
         let failed =
             |error| CliError::Failed(format!("cannot make {}: {error}; choose another (--out)", dir.display()));

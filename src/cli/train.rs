@@ -21,7 +21,7 @@ use super::{CliError, Ended, Outcome};
 use crate::config::Config;
 use crate::domain::display_safe;
 use crate::files;
-use crate::learn::dataset::{self, Dataset, Fate, Problem};
+use crate::learn::dataset::{self, Dataset, Fate, Problem, Split};
 use crate::learn::train::TrainError;
 use crate::learn::train::run::{Begin, Ended as RunEnded, Files};
 use crate::vision::checkpoint::{self, Checkpoint};
@@ -29,6 +29,8 @@ use crate::vision::{Precision, Runtime};
 
 /// Labels left out that are named; `sightline dataset check` lists all.
 const SHOWN: usize = 20;
+/// The parts of a set that a run looks at.
+const USED: [Split; 2] = [Split::Train, Split::Val];
 /// The keys of `args.yaml` that are not settings.
 const DATA: &str = "data";
 const MODEL: &str = "model";
@@ -100,7 +102,7 @@ fn set_of(workspace: &Path, command: &Command) -> Result<(PathBuf, Dataset), Cli
         return Err(CliError::Usage("what to learn from is missing: `sightline train DATA KEY=VALUE…`".into()));
     }
     let mut data = dataset::read(&path)?;
-    Reader::of(&Config::load(workspace)?).leave_out_unreadable(&mut data);
+    Reader::of(&Config::load(workspace)?).leave_out_unreadable(&mut data, &USED);
     usable(&data, command.despite_problems)?;
     Ok((path, data))
 }
@@ -230,7 +232,7 @@ fn run_folder<T: DeserializeOwned>(
     }
     let mut data = dataset::read(&data_path)?;
     // As when it began.
-    Reader::of(&Config::load(workspace)?).leave_out_unreadable(&mut data);
+    Reader::of(&Config::load(workspace)?).leave_out_unreadable(&mut data, &USED);
     Ok((Prepared { dir: dir.to_owned(), data_path, data, begin: Begin::Resume }, options))
 }
 
@@ -265,13 +267,13 @@ impl Going {
     }
 }
 
-/// Tells how a run ended.
+/// Tells how a run ended; where nobody reads, the exit code does.
 fn told(out: &mut Out, dir: &Path, ended: &RunEnded) -> Ended {
     if out.json {
         let best = ended.best.map(|(epoch, fitness)| json!({ "epoch": epoch, "fitness": fitness }));
-        out.value(&json!({ "run": dir, "stopped": ended.stopped, "epochs": ended.epochs, "best": best }))?;
+        out.offer_value(&json!({ "run": dir, "stopped": ended.stopped, "epochs": ended.epochs, "best": best }))?;
     } else if ended.stopped {
-        out.line(format!(
+        out.offer(&format!(
             "stopped in epoch {}; `sightline train --resume {}` goes on",
             ended.epochs + 1,
             dir.display()
@@ -282,7 +284,7 @@ fn told(out: &mut Out, dir: &Path, ended: &RunEnded) -> Ended {
             .map(|(epoch, fitness)| format!(", best epoch {epoch} (fitness {fitness:.4})"))
             .unwrap_or_default();
         let many = if ended.epochs == 1 { "" } else { "s" };
-        out.line(format!("{} epoch{many}{best}: {}", ended.epochs, dir.join("weights/best.safetensors").display()))?;
+        out.offer(&format!("{} epoch{many}{best}: {}", ended.epochs, dir.join("weights/best.safetensors").display()))?;
     }
     // A run that was stopped is not done: what would follow it must not.
     Ok(if ended.stopped { Outcome::NotOk } else { Outcome::Done })
@@ -319,11 +321,20 @@ fn folder(runs: &Path, name: Option<&str>) -> Result<PathBuf, CliError> {
     Err(CliError::Failed("there is no free name for the run".into()))
 }
 
+/// Whether this process was begun so that the end of its terminal does not concern it (`nohup`).
+fn outlives_its_terminal() -> bool {
+    // SAFETY: all-zero bytes are a `sigaction`, and with no new one named the present one is only told.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// A flag that the first Ctrl-C, SIGTERM or SIGHUP (a connection that broke) sets; the second ends the process.
 fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
     let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
+    let (flag, outlives) = (stop.clone(), outlives_its_terminal());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::failed)?;
     std::thread::Builder::new()
         .name("signals".into())
@@ -334,7 +345,9 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
                     return tell("signals cannot be waited for; Ctrl-C ends the run at once");
                 };
                 for second in [false, true] {
-                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
+                    tokio::select! {
+                        _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv(), if !outlives => {}
+                    }
                     if second {
                         // SAFETY: it only ends the process; destructors would pull libtorch away from under its threads.
                         unsafe { libc::_exit(130) };

@@ -3,6 +3,10 @@
 use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
 
+use image::codecs::bmp::BmpDecoder;
+use image::codecs::png::PngDecoder;
+use image::codecs::tiff::TiffDecoder;
+use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, RgbImage};
 
@@ -119,17 +123,13 @@ impl Limits {
 /// [`Reject`] with the reason.
 pub fn whole(bytes: &[u8], limits: &Limits) -> Result<Format, Reject> {
     let format = framed(bytes)?;
-    let header = || {
-        let (bytes, kind) = match format {
-            Format::Jpeg => (bytes.into(), image::ImageFormat::Jpeg),
-            Format::Png => (structure::png_without_extras(bytes), image::ImageFormat::Png),
-            Format::WebP => (bytes.into(), image::ImageFormat::WebP),
-            Format::Bmp => (bytes.into(), image::ImageFormat::Bmp),
-            Format::Tiff => (bytes.into(), image::ImageFormat::Tiff),
-        };
-        image::ImageReader::with_format(Cursor::new(bytes), kind).into_dimensions().map_err(damage)
-    };
-    let (width, height) = unpanicked(header)?;
+    let (width, height) = unpanicked(|| match format {
+        Format::Jpeg => jpeg::size(bytes),
+        Format::Png => Ok(png(&structure::png_without_extras(bytes))?.dimensions()),
+        Format::WebP => Ok(webp(bytes)?.dimensions()),
+        Format::Bmp => Ok(bmp(bytes)?.dimensions()),
+        Format::Tiff => Ok(tiff(bytes)?.dimensions()),
+    })?;
     check_size(width, height, 3, limits)?;
     Ok(format)
 }
@@ -193,28 +193,43 @@ fn decode(format: Format, bytes: &[u8], limits: &Limits) -> Result<(RgbImage, Or
         }
         Format::Png => {
             let bytes = structure::png_without_extras(bytes);
-            let decoder = image::codecs::png::PngDecoder::new(Cursor::new(bytes)).map_err(damage)?;
-            if decoder.is_apng().map_err(damage)? {
-                return Err(Reject::new(
-                    QuarantineCode::Animated,
-                    "an animated PNG has more than one picture; which is meant?",
-                ));
-            }
-            finish(decoder, limits)
+            finish(png(&bytes)?, limits)
         }
-        Format::WebP => {
-            let decoder = image::codecs::webp::WebPDecoder::new(Cursor::new(bytes)).map_err(damage)?;
-            if decoder.has_animation() {
-                return Err(Reject::new(
-                    QuarantineCode::Animated,
-                    "an animated WebP has more than one picture; which is meant?",
-                ));
-            }
-            finish(decoder, limits)
-        }
-        Format::Bmp => finish(image::codecs::bmp::BmpDecoder::new(Cursor::new(bytes)).map_err(damage)?, limits),
-        Format::Tiff => finish(image::codecs::tiff::TiffDecoder::new(Cursor::new(bytes)).map_err(damage)?, limits),
+        Format::WebP => finish(webp(bytes)?, limits),
+        Format::Bmp => finish(bmp(bytes)?, limits),
+        Format::Tiff => finish(tiff(bytes)?, limits),
     }
+}
+
+// A decoder each, with its header read.
+
+fn png(bytes: &[u8]) -> Result<PngDecoder<Cursor<&[u8]>>, Reject> {
+    let decoder = PngDecoder::new(Cursor::new(bytes)).map_err(damage)?;
+    if decoder.is_apng().map_err(damage)? {
+        return Err(animated("PNG"));
+    }
+    Ok(decoder)
+}
+
+fn webp(bytes: &[u8]) -> Result<WebPDecoder<Cursor<&[u8]>>, Reject> {
+    let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(damage)?;
+    if decoder.has_animation() {
+        return Err(animated("WebP"));
+    }
+    Ok(decoder)
+}
+
+fn bmp(bytes: &[u8]) -> Result<BmpDecoder<Cursor<&[u8]>>, Reject> {
+    BmpDecoder::new(Cursor::new(bytes)).map_err(damage)
+}
+
+fn tiff(bytes: &[u8]) -> Result<TiffDecoder<Cursor<&[u8]>>, Reject> {
+    TiffDecoder::new(Cursor::new(bytes)).map_err(damage)
+}
+
+fn animated(format: &str) -> Reject {
+    let sentence = format!("an animated {format} has more than one picture; which is meant?");
+    Reject::new(QuarantineCode::Animated, sentence)
 }
 
 fn damage(error: image::ImageError) -> Reject {

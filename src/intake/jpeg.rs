@@ -46,8 +46,17 @@ pub(super) fn decode(
     bytes: &[u8],
     check: impl Fn(u32, u32) -> Result<(), Reject>,
 ) -> Result<(RgbImage, Orientation), Reject> {
-    let run = AssertUnwindSafe(|| decode_or_unwind(bytes, check));
-    match catch_unwind(run) {
+    caught(|| decode_or_unwind(bytes, check))
+}
+
+/// Width and height, pixels, as they are stored: from the header alone.
+pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), Reject> {
+    caught(|| begun(bytes).map(|source| (source.width() as u32, source.height() as u32)))
+}
+
+/// What is thrown through libjpeg's frames, as a reason.
+fn caught<T>(run: impl FnOnce() -> Result<T, Reject>) -> Result<T, Reject> {
+    match catch_unwind(AssertUnwindSafe(run)) {
         Ok(done) => done,
         Err(thrown) => Err(match thrown.downcast::<Damage>() {
             Ok(damage) if damage.0.starts_with("Premature end") => truncated(damage.0),
@@ -57,10 +66,8 @@ pub(super) fn decode(
     }
 }
 
-fn decode_or_unwind(
-    bytes: &[u8],
-    check: impl Fn(u32, u32) -> Result<(), Reject>,
-) -> Result<(RgbImage, Orientation), Reject> {
+/// With its header read.
+fn begun(bytes: &[u8]) -> Result<Decompress<&[u8]>, Reject> {
     // SAFETY: an all-zero error manager is what jpeg_std_error expects to fill in.
     let mut errors = unsafe {
         let mut errors = std::mem::zeroed();
@@ -69,8 +76,14 @@ fn decode_or_unwind(
     };
     errors.error_exit = Some(on_error);
     errors.emit_message = Some(on_message);
-    let source =
-        Decompress::builder().with_err(errors).with_markers(&[Marker::APP(1)]).from_mem(bytes).map_err(corrupt)?;
+    Decompress::builder().with_err(errors).with_markers(&[Marker::APP(1)]).from_mem(bytes).map_err(corrupt)
+}
+
+fn decode_or_unwind(
+    bytes: &[u8],
+    check: impl Fn(u32, u32) -> Result<(), Reject>,
+) -> Result<(RgbImage, Orientation), Reject> {
+    let source = begun(bytes)?;
     let (width, height) = (source.width() as u32, source.height() as u32);
     check(width, height)?;
     let orientation = source

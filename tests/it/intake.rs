@@ -3,7 +3,7 @@
 use image::ImageFormat;
 use proptest::prelude::*;
 use sightline::domain::QuarantineCode;
-use sightline::intake::clean::{Clean, Limits, Reject, clean};
+use sightline::intake::clean::{Clean, Limits, Reject, clean, whole};
 
 use crate::support::{encoded, image_files, picture, samples};
 
@@ -11,8 +11,15 @@ const LIMITS: Limits = Limits { max_pixels: 100_000_000, max_decode_bytes: 512 <
 const FORMATS: [ImageFormat; 5] =
     [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff];
 
+/// What is let in is whole by its frame, too.
+fn let_in(bytes: &[u8]) -> Result<Clean, Reject> {
+    let clean = clean(bytes, &LIMITS)?;
+    whole(bytes, &LIMITS).expect("a sound picture is whole");
+    Ok(clean)
+}
+
 fn code(bytes: &[u8]) -> Option<QuarantineCode> {
-    clean(bytes, &LIMITS).err().map(|reject| reject.code)
+    let_in(bytes).err().map(|reject| reject.code)
 }
 
 #[test]
@@ -31,6 +38,7 @@ fn what_is_cut_off_is_never_let_in() {
         for percent in [0, 1, 5, 10, 30, 50, 70, 90, 99] {
             let cut = &bytes[..bytes.len() * percent / 100];
             assert!(code(cut).is_some(), "{format:?} cut at {percent}% was let in");
+            assert!(whole(cut, &LIMITS).is_err(), "{format:?} cut at {percent}% is called whole");
         }
         assert!(code(&bytes[..bytes.len() - 2]).is_some(), "{format:?} without its last two bytes was let in");
     }
@@ -90,7 +98,7 @@ fn real_photographs_are_let_in() {
     for folder in ["grocery-seg", "pills-detect", "face-mask", "grocery-classes", "pill-reference"] {
         for path in image_files(&samples.join("data").join(folder)) {
             seen += 1;
-            if let Err(Reject { code, sentence }) = clean(&std::fs::read(&path).unwrap(), &LIMITS) {
+            if let Err(Reject { code, sentence }) = let_in(&std::fs::read(&path).unwrap()) {
                 refused.push(format!("{}: {code:?} {sentence}", path.display()));
             }
         }

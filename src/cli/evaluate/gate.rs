@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::output::Out;
 use crate::cli::{CliError, Ended, Outcome};
 use crate::files;
+use crate::learn::dataset::Kind;
 use crate::learn::evaluate::gate::{Figure, Gate, Outcome as Held, Verdict, names};
 use crate::vision::checkpoint::Task;
 
@@ -26,9 +27,9 @@ impl Named {
         Ok(Self { path: path.to_owned(), gate })
     }
 
-    /// Whether such a model has the figures that it asks for.
-    pub(super) fn fits(&self, task: Task) -> Result<(), CliError> {
-        self.gate.fits(&names(task)).map_err(|why| CliError::Usage(format!("{}: {why}", self.path.display())))
+    /// Whether such a model, judged by such labels, has the figures that it asks for.
+    pub(super) fn fits(&self, task: Task, kind: Kind) -> Result<(), CliError> {
+        self.gate.fits(&names(task, kind)).map_err(|why| CliError::Usage(format!("{}: {why}", self.path.display())))
     }
 
     /// Holds figures against it.

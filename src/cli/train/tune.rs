@@ -98,7 +98,7 @@ impl Search<'_> {
                 return Err(error);
             }
             if ended.stopped && !pruned {
-                out.line(format!(
+                out.offer(&format!(
                     "stopped in trial {number} of {}; `sightline train --resume {}` goes on",
                     self.count,
                     self.dir.display()
@@ -109,7 +109,7 @@ impl Search<'_> {
             // What is over is not gone on with.
             let _gone_already = std::fs::remove_file(Files::of(&dir).state());
             if self.stop.load(Ordering::Relaxed) && number < self.count {
-                out.line(format!("stopped; `sightline train --resume {}` goes on", self.dir.display()))?;
+                out.offer(&format!("stopped; `sightline train --resume {}` goes on", self.dir.display()))?;
                 return Ok(Outcome::NotOk);
             }
         }

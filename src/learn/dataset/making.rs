@@ -4,11 +4,14 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::DatasetError;
+use crate::files;
 
 /// How the folders begin in which sets are made.
 const PREFIX: &str = ".dataset-";
 /// The file in them that is locked as long as their maker lives.
 const HELD: &str = "held";
+/// The set in them.
+const SET: &str = "set";
 
 /// A folder that is being made beside its place, so that a half-written set never has its name.
 pub(in crate::learn) struct Making {
@@ -36,10 +39,13 @@ impl Making {
         // Locked before it has the name that it is known by: nobody finds it unlocked as long as its maker lives.
         let new = around.path().join("new");
         let held = File::create(&new).map_err(DatasetError::io("make", &new))?;
-        held.lock().map_err(DatasetError::io("lock", &new))?;
-        fs::rename(&new, around.path().join(HELD)).map_err(DatasetError::io("rename", &new))?;
+        // Where a file system knows no locks, it is never removed by others: see `clear`.
+        let is_locked = held.lock().is_ok();
+        if is_locked {
+            fs::rename(&new, around.path().join(HELD)).map_err(DatasetError::io("rename", &new))?;
+        }
         // Made below the private folder in the ordinary way, it gets the rights that the user's other folders get.
-        let path = around.path().join("set");
+        let path = around.path().join(SET);
         fs::create_dir(&path).map_err(DatasetError::io("make", &path))?;
         Ok(Self { _around: around, _held: held, path })
     }
@@ -58,6 +64,14 @@ impl Making {
     }
 }
 
+/// Whether a folder holds what one of these holds and nothing else.
+fn is_ours(folder: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    let mut names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+    let is_empty = fs::symlink_metadata(folder.join(HELD)).is_ok_and(|held| held.is_file() && held.len() == 0);
+    is_empty && names.all(|name| name.is_ok_and(|name| name == HELD || name == SET))
+}
+
 /// Removes what was being made beside a place by those that live no more. What cannot be looked at or removed stays: it is in
 /// nobody's way.
 fn clear(parent: &Path) {
@@ -66,8 +80,7 @@ fn clear(parent: &Path) {
         if !is_folder || !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
             continue;
         }
-        let Ok(held) = File::open(entry.path().join(HELD)) else { continue };
-        if held.try_lock().is_ok() {
+        if is_ours(&entry.path()) && files::open(&entry.path().join(HELD)).is_ok_and(|held| held.try_lock().is_ok()) {
             drop(fs::remove_dir_all(entry.path()));
         }
     }

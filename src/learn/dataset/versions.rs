@@ -121,9 +121,12 @@ impl Versions {
     /// Removes what a killed process left behind; nobody else is at work now.
     fn tidy(&self) -> Result<(), DatasetError> {
         let parent = self.set.parent().unwrap_or(Path::new("."));
-        for (dir, prefix) in [(parent, self.scratch_prefix()), (self.records.as_path(), ".tmp".to_owned())] {
+        let scratch = self.scratch_prefix();
+        // Records of earlier builds had another prefix while they were written.
+        let records = self.records.as_path();
+        for (dir, prefix) in [(parent, scratch.as_str()), (records, files::PARTIAL), (records, ".tmp")] {
             for entry in fs::read_dir(dir).map_err(DatasetError::io("read", dir))?.flatten() {
-                if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                if entry.file_name().to_string_lossy().starts_with(prefix) {
                     let path = entry.path();
                     // Killed where a file system cannot exchange folders, after the old state had been set aside.
                     let before = path.join(restore::ASIDE);

@@ -376,6 +376,29 @@ mod tests {
         let order = Order { seed: 5, epoch: 2, pick, changes: Changes::none(), upright: false, line: &[] };
         let pairs: BTreeSet<Vec<u32>> = (0..3).map(|number| crops.batch(&order, number).unwrap().labels).collect();
         assert_eq!(pairs, BTreeSet::from([vec![0, 1], vec![2, 3], vec![4, 5]]));
+        // In an order that the network was asked for, those come together that follow each other in it.
+        let order = Order { line: &[3, 0, 5, 1, 4, 2], ..order };
+        let pairs: BTreeSet<Vec<u32>> = (0..3).map(|number| crops.batch(&order, number).unwrap().labels).collect();
+        assert_eq!(pairs, BTreeSet::from([vec![3, 0], vec![5, 1], vec![4, 2]]));
+    }
+
+    #[test]
+    fn upright_labels_that_come_together_are_turned_alike() {
+        let policy = CropPolicy { input_size: 14, ..CropPolicy::default() };
+        let items = (0..40).map(|n| (PathBuf::from(n.to_string()), n / 2)).collect();
+        let read = |_: &Path| Ok(RgbImage::from_fn(14, 14, |x, y| Rgb([x as u8, y as u8, 0])));
+        let crops = Crops::new(items, &read, 20, policy, 1 << 20);
+        let pick = Pick::Balanced { labels: 20, each: 2, together: 2 };
+        let changes = Changes { turn: 1.0, ..Changes::none() };
+        let line: Vec<u32> = (0..10).flat_map(|n| [n, 19 - n]).collect();
+        let order = Order { seed: 5, epoch: 0, pick, changes, upright: true, line: &line };
+        let batch = crops.batch(&order, 0).unwrap();
+        let corners: Vec<[u8; 3]> = batch.pictures().iter().map(|picture| picture.get_pixel(0, 0).0).collect();
+        for (labels, corners) in batch.labels.chunks(4).zip(corners.chunks(4)) {
+            assert_eq!(labels[0] + labels[2], 19, "{labels:?}");
+            assert!(corners.iter().all(|corner| *corner == corners[0]), "{labels:?}: {corners:?}");
+        }
+        assert_eq!(corners.iter().collect::<BTreeSet<_>>().len(), 4);
     }
 
     #[test]

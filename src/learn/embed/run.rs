@@ -155,14 +155,15 @@ impl<'a> Run<'a> {
             }
             Some(kept) => {
                 if kept.stand.options != settings {
-                    let why = "its `args.yaml` is not what it began with, so it would not be the same run; bring it back, or \
-                               begin a new run from its weights";
-                    return Err(TrainError::Resume { path: request.dir.to_owned(), why: why.into() });
+                    return Err(state::other_settings(request.dir));
                 }
                 if kept.stand.data != data {
-                    let why = "its pictures or labels are not what it began with, so it would not be the same run; bring them \
-                               back, or begin a new run from its weights";
-                    return Err(TrainError::Resume { path: request.dir.to_owned(), why: why.into() });
+                    let why = format!(
+                        "its pictures or labels are not what it began with, so it would not be the same run; bring them back, \
+                         or {}",
+                        state::instead(request.dir)
+                    );
+                    return Err(TrainError::Resume { path: request.dir.to_owned(), why });
                 }
                 crate::learn::train::results::write(&files.results, &results::columns(request.aim), &kept.stand.rows)?;
                 let optimiser = Optimiser::resumed(Method::AdamW, &kept.optimiser, kept.stand.steps);

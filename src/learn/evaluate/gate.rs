@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Figures;
 use super::classes;
 use super::identification::{self, Share};
+use crate::learn::dataset::Kind;
 use crate::learn::embed::judge::NEIGHBOURS;
 use crate::learn::metrics::retrieval::Ranking;
 use crate::learn::metrics::{coco, ultralytics};
@@ -197,15 +198,16 @@ fn shared(name: &str, share: Share) -> Figure {
     Figure { name: name.to_owned(), value: share.share, evidence: share.all, bounds }
 }
 
-/// The names of all figures that judging such a model may give.
+/// The names of all figures that judging such a model may give, by a set of such labels.
 #[must_use]
-pub fn names(task: Task) -> Vec<String> {
+pub fn names(task: Task, kind: Kind) -> Vec<String> {
     let detector = |what: &str| -> Vec<String> {
         let all = SCORES.into_iter().chain(BY_COCO).chain([WORST_CLASS]);
         all.map(|figure| format!("{what}.{figure}")).collect()
     };
     match task {
         Task::Detect => detector("boxes"),
+        Task::Segment if kind != Kind::Segment => detector("boxes"),
         Task::Segment => [detector("boxes"), detector("masks")].concat(),
         Task::Classify => [ACCURACY, WORST_CLASS].into_iter().chain(CLASSES).map(str::to_owned).collect(),
         Task::Embed => {
@@ -332,13 +334,15 @@ mod tests {
     #[test]
     fn a_figure_that_there_is_not_is_named_before_anything_is_judged() {
         let gate = Gate::parse("figures:\n  masks.map50: {at_least: 0.9}\n").unwrap();
-        assert_eq!(gate.fits(&names(Task::Segment)), Ok(()));
-        let why = gate.fits(&names(Task::Detect)).unwrap_err();
-        assert!(why.contains("no figure `masks.map50`") && why.contains("boxes.coco_ap75"), "{why}");
+        assert_eq!(gate.fits(&names(Task::Segment, Kind::Segment)), Ok(()));
+        for (task, kind) in [(Task::Detect, Kind::Segment), (Task::Segment, Kind::Detect)] {
+            let why = gate.fits(&names(task, kind)).unwrap_err();
+            assert!(why.contains("no figure `masks.map50`") && why.contains("boxes.coco_ap75"), "{why}");
+        }
         // What judging gives has the names that are told.
         let ranking = Ranking { probes: 3, recall_at: [(1, 0.5), (5, 1.0)].into(), mean_average_precision: 0.5 };
         let given = of_embedder(&ranking, None);
-        assert!(given.iter().all(|figure| names(Task::Embed).contains(&figure.name)), "{given:?}");
+        assert!(given.iter().all(|figure| names(Task::Embed, Kind::Classify).contains(&figure.name)), "{given:?}");
     }
 
     #[test]

@@ -265,16 +265,14 @@ impl<'a> Run<'a> {
         };
         let Kept { stand, mean, mut optimiser, .. } = kept;
         if stand.options != options {
-            let why = "its `args.yaml` is not what it began with, so it would not be the same run; bring it back, or begin a \
-                       new run from its weights";
-            return Err(TrainError::Resume { path: request.dir.to_owned(), why: why.into() });
+            return Err(state::other_settings(request.dir));
         }
         if stand.data != data {
             let why = format!(
-                "the labels or the names of the files in {} are not those it began with, so it would not be the same run; \
-                 bring them back, or begin a new run from its weights (`--model {}`)",
+                "the labels, or the names or sizes of the files, in {} are not those it began with, so it would not be the \
+                 same run; bring them back, or {}",
                 request.data_path.display(),
-                files.weights.join("last.safetensors").display()
+                state::instead(request.dir)
             );
             return Err(TrainError::Resume { path: request.dir.to_owned(), why });
         }

@@ -25,7 +25,7 @@ const LARGEST: u64 = 16 << 30;
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stand {
-    /// The digest of what is learnt from and judged by: paths and labels.
+    /// The digest of what is learnt from and judged by: names and sizes of files, and labels.
     pub data: String,
     /// The settings it began with, as JSON.
     pub options: String,
@@ -103,6 +103,27 @@ pub fn file(hash: &mut Sha256, path: &Path) {
     hash.update(path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
     let bytes = std::fs::metadata(path).map_or(u64::MAX, |about| about.len());
     hash.update(format!("\0{bytes}\0"));
+}
+
+/// What can be done in the place of going on with a run.
+#[must_use]
+pub fn instead(dir: &Path) -> String {
+    let last = dir.join("weights/last.safetensors");
+    if last.is_file() {
+        format!("begin a new run from its weights (`--model {}`)", last.display())
+    } else {
+        "begin it anew".into()
+    }
+}
+
+/// A run whose settings were changed.
+#[must_use]
+pub fn other_settings(dir: &Path) -> TrainError {
+    let why = format!(
+        "its `args.yaml` is not what it began with, so it would not be the same run; bring it back, or {}",
+        instead(dir)
+    );
+    TrainError::Resume { path: dir.to_owned(), why }
 }
 
 /// A run's settings as they are kept: to be held against those it goes on with.
@@ -185,11 +206,12 @@ pub fn load(path: &Path, device: Device) -> Result<Kept, TrainError> {
     // A tensor with a wrong bit is a tensor like any other: the run would go on, and end elsewhere.
     let digest = all.meta.remove(DIGEST);
     if digest != Some(whole(&all)) {
-        return Err(none(
-            "it was changed since it was written, or written by an earlier build (its digest differs): copy it from a backup, or begin a new run from the \
-             run's `weights/last.safetensors` (`--model`)"
-                .into(),
-        ));
+        let dir = path.parent().and_then(Path::parent).unwrap_or(path);
+        return Err(none(format!(
+            "it was changed since it was written, or written by an earlier build (its digest differs): copy it from a backup, \
+             or {}",
+            instead(dir)
+        )));
     }
     let stand = all.meta.get(KEY).ok_or_else(|| none("it is no state of a training run".into()))?;
     let stand = serde_json::from_str(stand).map_err(|error| none(format!("its state cannot be read: {error}")))?;

@@ -105,6 +105,7 @@ fn what_a_killed_one_was_making_goes_with_the_next() {
         command
     };
     // Somebody's own folder of such a name is none of ours.
+    desk.write(".dataset-mine/held", b"");
     desk.write(".dataset-mine/notes.txt", b"mine");
     let mut first = draw("first", 100_000).spawn().unwrap();
     while making().iter().filter(|path| path.join("set").is_dir()).count() < 1 {

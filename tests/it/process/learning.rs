@@ -184,8 +184,17 @@ fn a_killed_run_and_one_without_room_go_on_to_the_same_end() {
     // Nobody reads what it says (`| tee` that was ended): it trains all the same.
     let mut child = desk.command(&format!("{words} unread"), &[]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    child.wait().unwrap();
+    assert!(child.wait().unwrap().success());
     assert_eq!(last(&desk.path("runs/unread")), whole, "unread, the same weights");
+    // Stopped, it ends as any that is stopped: what would follow it must not.
+    let run = desk.path("runs/unheard");
+    let mut child = desk.command(&format!("{words} unheard"), &[]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    while !run.join("weights/last.state").is_file() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(1), "stopped is not done");
 
     // A file may not grow beyond 64 kB: as on a full disk, the state cannot be kept.
     let run = desk.path("runs/full");
