@@ -52,7 +52,7 @@ synth crops-single --crops 6 "${cut[@]}" --upright --packs 9000 --first-design 5
 train pack-embed-1 crops-single --model "$work/runs/pack-embed-0/weights/best.safetensors" epochs=5 together=8 mine=true \
   lr0=0.0005 warmup_epochs=0.1 seed=1 "${common[@]}"
 train pack-embed-2 crops-single --model "$work/runs/pack-embed-1/weights/best.safetensors" epochs=7 together=8 mine=true \
-  lr0=0.0004 warmup_epochs=0.1 seed=2 "${common[@]}"
+  lr0=0.0004 warmup_epochs=0.1 seed=2 fitness=map "${common[@]}"
 
 synth held-out --images 2000 --packs 400 --first-design 100000 --test 1
 synth held-out-crops --crops 12 "${cut[@]}" --packs 900 --pairs 0.1 --first-design 101000 --val 0.6667 --test 0.3333
