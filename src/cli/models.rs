@@ -63,6 +63,15 @@ fn inspect(out: &mut Out, file: &Path) -> Ended {
     if let Some(dimensions) = info.dimensions {
         out.line(format!("vectors     {dimensions} numbers"))?;
     }
+    if let Some(side) = info.input_size {
+        let crops = [
+            (info.mask_background == Some(true), ", on grey"),
+            (info.align == Some(true), ", lying level"),
+            (info.square == Some(false), ", stretched to a square"),
+        ];
+        let crops: String = crops.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words).collect();
+        out.line(format!("trained at  {side} pixels{crops}"))?;
+    }
     if let Some(batch_norm) = info.batch_norm {
         out.line(format!("batch norm  {batch_norm}"))?;
     }

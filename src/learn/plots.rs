@@ -154,10 +154,41 @@ fn chart(
     }
     if series.len() > 1 {
         let mut style = chart.configure_series_labels();
-        style.position(SeriesLabelPosition::UpperRight).label_font(("sans-serif", 12));
+        style.position(emptiest(series, (left, right), (low, high))).label_font(("sans-serif", 12));
         style.background_style(WHITE.mix(0.8)).border_style(RGBColor(200, 200, 200)).draw()?;
     }
     Ok(())
+}
+
+/// The corner that the least of the curves lies in: names go there.
+fn emptiest(series: &[Series], (left, right): (f64, f64), (low, high): (f64, f64)) -> SeriesLabelPosition {
+    /// How far a corner reaches, as a share of the chart.
+    const REACH: f64 = 0.4;
+    let place = |(x, y): (f64, f64)| [(x - left) / (right - left), (y - low) / (high - low)];
+    // Upper right, lower right, lower left, upper left: how long the curves are there.
+    let mut lengths = [0.0; 4];
+    for pair in series.iter().flat_map(|one| one.points.windows(2)) {
+        let (from, to) = (place(pair[0]), place(pair[1]));
+        let length = (to[0] - from[0]).hypot(to[1] - from[1]);
+        let steps = (length * 50.0).ceil().clamp(1.0, 100.0);
+        for step in 0..steps as u32 {
+            let along = (f64::from(step) + 0.5) / steps;
+            let [x, y] = [0, 1].map(|axis| from[axis] + along * (to[axis] - from[axis]));
+            let (is_right, is_left, is_upper, is_lower) = (x > 1.0 - REACH, x < REACH, y > 1.0 - REACH, y < REACH);
+            let corners = [is_upper && is_right, is_lower && is_right, is_lower && is_left, is_upper && is_left];
+            if let Some(corner) = corners.iter().position(|is_there| *is_there) {
+                lengths[corner] += length / steps;
+            }
+        }
+    }
+    let corners = [
+        SeriesLabelPosition::UpperRight,
+        SeriesLabelPosition::LowerRight,
+        SeriesLabelPosition::LowerLeft,
+        SeriesLabelPosition::UpperLeft,
+    ];
+    let least = lengths.iter().zip(corners).min_by(|a, b| a.0.total_cmp(b.0));
+    least.map_or(SeriesLabelPosition::UpperRight, |(_, corner)| corner)
 }
 
 /// One chart as a picture.
@@ -340,5 +371,19 @@ mod tests {
         let names = ["a", "a\u{202e}b", "a very long name of a class indeed"].map(str::to_owned);
         assert!(is_drawn(&confusion(&confused, &names).unwrap()));
         assert!(is_drawn(&confusion(&Confusion::new(100), &[]).unwrap()));
+    }
+
+    #[test]
+    fn names_stand_where_no_curve_is() {
+        let at = |points: &[(f64, f64)]| {
+            let one = Series { name: "a".into(), points: points.to_vec() };
+            emptiest(&[one], (0.0, 1.0), (0.0, 1.0))
+        };
+        // Precision by recall, a receiver's curve, a straight line up, one down, nothing that is a number.
+        assert!(matches!(at(&[(0.0, 1.0), (0.9, 1.0), (1.0, 0.0)]), SeriesLabelPosition::LowerLeft));
+        assert!(matches!(at(&[(0.0, 0.0), (0.1, 0.9), (1.0, 1.0)]), SeriesLabelPosition::LowerRight));
+        assert!(matches!(at(&[(0.0, 0.0), (1.0, 1.0)]), SeriesLabelPosition::LowerRight));
+        assert!(matches!(at(&[(0.0, 1.0), (1.0, 0.0)]), SeriesLabelPosition::UpperRight));
+        assert!(matches!(at(&[(0.0, f64::NAN), (1.0, 0.0)]), SeriesLabelPosition::UpperRight));
     }
 }
