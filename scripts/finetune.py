@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Fine-tunes published YOLOv8 weights by sightline and by Ultralytics, with the same settings, and judges both alike.
 
-    pip install ultralytics
+    pip install ultralytics safetensors
     SIGHTLINE_SAMPLES=… python3 scripts/finetune.py [--epochs 30] [--seeds 1,2,3] [--only face-mask]
 
 SIGHTLINE_SAMPLES holds data/{grocery-seg,face-mask} and models/{yolov8n-seg,yolov8n}.pt. Each set is divided by
 `sightline dataset split`; both learn from the same pictures, with Ultralytics' defaults but for what SETTINGS says; both
-results are judged on the others by `sightline evaluate` (protocol `ultralytics`). A line of JSON for each set and seed: the division
+results are judged on the others by `sightline evaluate` (protocol `ultralytics`) and by Ultralytics' own `val`, which pads
+pictures in another way and judges masks more coarsely. A line of JSON for each set and seed: the division
 is the same for all, so that seeds tell how far chance goes on so few pictures.
 """
 
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -68,13 +70,20 @@ def beside(samples, name, weights, val, what, settings):
         )
         theirs = time.time() - began
 
-        def judged(path):
-            scores = json.loads(sightline("evaluate", data, "--model", path, "--imgsz", settings["imgsz"], "--json"))["ultralytics"][what]
-            return {key: round(scores[key], 4) for key in ("map50", "map50_95")}
+        def judged(weights, pt):
+            scores = json.loads(sightline("evaluate", data, "--model", weights, "--imgsz", settings["imgsz"], "--json"))["ultralytics"][what]
+            own = YOLO(pt).val(
+                data=data / "data.yaml", imgsz=settings["imgsz"], device="cpu", project=scratch, plots=False, verbose=False
+            )
+            own = own.seg if what == "masks" else own.box
+            by = {"map50": scores["map50"], "map50_95": scores["map50_95"], "map50_by_val": own.map50, "map50_95_by_val": own.map}
+            return {key: round(float(value), 4) for key, value in by.items()}
 
+        best = scratch / "ours/weights/best.safetensors"
+        subprocess.run([sys.executable, ROOT / "scripts/to_ultralytics.py", best, scratch / "ours.pt"], check=True, capture_output=True)
         found = {
-            "sightline": judged(scratch / "ours/weights/best.safetensors"),
-            "ultralytics": judged(scratch / "theirs/weights/best.pt"),
+            "sightline": judged(best, scratch / "ours.pt"),
+            "ultralytics": judged(scratch / "theirs/weights/best.pt", scratch / "theirs/weights/best.pt"),
         }
         seconds = {"sightline": round(ours), "ultralytics": round(theirs)}
         return {"set": name, "from": weights, "by": what, **found, "seconds": seconds, **settings}

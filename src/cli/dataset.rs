@@ -20,6 +20,7 @@ use super::output::{Out, tell};
 use super::{CliError, Ended, Outcome, pictures};
 use crate::archive::image_id;
 use crate::config::Config;
+use crate::domain::RawPath;
 use crate::intake::clean::{Clean, Format, Limits, clean, whole};
 use crate::intake::dedupe::PerceptualHasher;
 use crate::learn::dataset::check::{Alike, Look, Report, check, near};
@@ -204,7 +205,7 @@ fn summary(out: &mut Out, set: &Dataset, to: &Path) -> Ended {
     let objects: usize = set.items.iter().map(|item| item.objects.len()).sum();
     if out.json {
         out.value(&json!({
-            "out": to, "kind": set.kind, "classes": set.names, "pictures": counts, "objects": objects,
+            "out": RawPath::from(to), "kind": set.kind, "classes": set.names, "pictures": counts, "objects": objects,
             "problems": set.problems,
         }))?;
     } else {
@@ -320,7 +321,7 @@ fn print(out: &mut Out, report: &Report) -> Result<(), CliError> {
     }
     let alike = |alike: &Alike| {
         let names: Vec<String> =
-            alike.pictures.iter().map(|(path, split)| format!("{} ({})", path.display(), split.name())).collect();
+            alike.pictures.iter().map(|(path, split)| format!("{path} ({})", split.name())).collect();
         format!("{}{}", if alike.leak { "LEAK: " } else { "" }, names.join(" = "))
     };
     list(out, "same bytes", report.doubles.iter().map(alike).collect())?;

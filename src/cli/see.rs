@@ -96,6 +96,7 @@ pub(super) fn see(out: &mut Out, workspace: &Path, arguments: &See) -> Ended {
         iou: f64::from(arguments.iou),
         limit: config.detect.max_objects as usize,
         input_size: arguments.imgsz.or(model.info.input_size).unwrap_or(yolo::INPUT_SIZE),
+        multi_label: false,
     };
     let settled = settle(config.precision, runtime, weights, model.info.sha256, options.input_size);
     let detector = vision::Detector::of(&model, settled.runtime).map_err(CliError::failed)?;

@@ -131,6 +131,7 @@ pub fn detect_options(detect: &config::Detect, trained: Option<u32>) -> DetectOp
         iou: f64::from(detect.iou),
         limit: detect.max_objects as usize,
         input_size: detect.image_size.or(trained).unwrap_or(yolo::INPUT_SIZE),
+        multi_label: false,
     }
 }
 

@@ -179,6 +179,10 @@ pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
     if path.join("images").is_dir() && path.join("labels").is_dir() {
         return yolo::read_folders(path);
     }
+    if let Some(first) = coco::described(path) {
+        let detail = format!("it is a COCO set of a file for each part; name one of them, as {}", first.display());
+        return Err(DatasetError::description(path, detail));
+    }
     if voc::looks_like(path) {
         return voc::read(path);
     }

@@ -21,10 +21,11 @@ use crate::vision::letterbox::Letterbox;
 use crate::vision::masks::{self, Bitmap};
 use crate::vision::{DetectOptions, Detector, VisionError};
 
-/// What counts as found while judging: nearly everything, for curves over all confidences (Ultralytics' `val`).
+/// What counts as found while judging: nearly everything, for curves over all confidences, a place as each of the classes that it
+/// may be (Ultralytics' `val`).
 #[must_use]
 pub fn judging(input_size: u32) -> DetectOptions {
-    DetectOptions { confidence: 0.001, iou: 0.7, limit: 300, input_size }
+    DetectOptions { confidence: 0.001, iou: 0.7, limit: 300, input_size, multi_label: true }
 }
 
 /// A picture with what is in it, in its pixels.

@@ -8,6 +8,7 @@ use super::progress;
 use crate::cli::arguments::Synth;
 use crate::cli::output::Out;
 use crate::cli::{Ended, Outcome};
+use crate::domain::RawPath;
 use crate::learn::synth::crop_set;
 use crate::learn::synth::set::{self, Order};
 
@@ -45,7 +46,7 @@ fn photographs(out: &mut Out, order: &Order, dir: &Path) -> Ended {
     if out.json {
         let pictures = json!({"train": train, "val": val, "test": test});
         out.value(&json!({
-            "out": dir, "pictures": pictures, "background": background, "instances": instances, "packs": order.packs,
+            "out": RawPath::from(dir), "pictures": pictures, "background": background, "instances": instances, "packs": order.packs,
             "first_design": order.first, "seed": order.seed,
         }))?;
     } else {
@@ -66,7 +67,7 @@ fn crops(out: &mut Out, order: &crop_set::Order, dir: &Path) -> Ended {
     let [train, val, test] = drawn?;
     if out.json {
         out.value(&json!({
-            "out": dir, "packs": {"train": train, "val": val, "test": test}, "crops": order.crops, "side": order.side,
+            "out": RawPath::from(dir), "packs": {"train": train, "val": val, "test": test}, "crops": order.crops, "side": order.side,
             "first_design": order.first, "seed": order.seed,
         }))?;
     } else {

@@ -1,12 +1,11 @@
 //! What is wrong with a set, or doubtful: broken files, doubles, leaks between its parts, odd labels; and what it holds.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::{Dataset, Fate, Item, Outline, Problem, Split};
-use crate::domain::ImageId;
+use crate::domain::{ImageId, RawPath};
 
 /// Pictures whose 64-bit perceptual hashes differ in at most so many bits look nearly the same.
 const NEAR: u32 = 4;
@@ -69,7 +68,7 @@ pub struct Spread {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Alike {
     /// The pictures with their parts.
-    pub pictures: Vec<(PathBuf, Split)>,
+    pub pictures: Vec<(RawPath, Split)>,
     /// Whether they lie in more than one part: what is judged by was learnt from.
     pub leak: bool,
 }
@@ -226,7 +225,7 @@ fn alike(items: &[Item], looks: &[Result<Look, String>]) -> (Vec<Alike>, Vec<Ali
     let mut same: HashMap<ImageId, Vec<usize>> = HashMap::new();
     known.iter().for_each(|(i, look)| same.entry(look.bytes).or_default().push(*i));
     let group = |members: &[usize]| {
-        let pictures: Vec<_> = members.iter().map(|&i| (items[i].image.clone(), items[i].split)).collect();
+        let pictures: Vec<_> = members.iter().map(|&i| (RawPath(items[i].image.clone()), items[i].split)).collect();
         let leak = pictures.iter().any(|(_, split)| *split != pictures[0].1);
         Alike { pictures, leak }
     };

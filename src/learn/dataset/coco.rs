@@ -12,6 +12,13 @@ use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split};
 /// How far a corner may lie outside of its picture, as a share of the side, without a word: rounding puts some there.
 const OUTSIDE: f64 = 0.01;
 
+/// The first `instances_….json` in a folder's `annotations/`, where there are any.
+pub(super) fn described(dir: &Path) -> Option<PathBuf> {
+    let is_one = |name: &str| name.starts_with("instances_") && name.ends_with(".json");
+    let entries = std::fs::read_dir(dir.join("annotations")).ok()?.flatten();
+    entries.filter(|entry| entry.file_name().to_str().is_some_and(is_one)).map(|entry| entry.path()).min()
+}
+
 /// The file, as far as it is read and written.
 #[derive(Debug, Serialize, Deserialize)]
 struct File {

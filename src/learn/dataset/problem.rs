@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+use crate::domain::RawPath;
 
 /// Why a set cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +85,7 @@ pub enum Fate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file.
+    #[serde(serialize_with = "raw")]
     pub file: PathBuf,
     /// Its line, from 1; none where it is about the whole file.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +94,11 @@ pub struct Problem {
     pub fate: Fate,
     /// What is wrong.
     pub reason: String,
+}
+
+/// A path as programs get it: whatever bytes it has.
+fn raw<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    RawPath::from(path).serialize(serializer)
 }
 
 impl Problem {

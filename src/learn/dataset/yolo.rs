@@ -6,17 +6,17 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::Value;
 
 use super::walk::{self, Found, is_picture, pictures_below};
-use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split};
+use super::{Dataset, DatasetError, Fate, Item, Kind, Object, Outline, Problem, Split};
 
 /// How far outside the picture a coordinate may lie: rounding, not a mistake.
 const SLACK: f32 = 0.01;
 /// Classes at most: more is a number that went wrong.
 const MOST_CLASSES: u64 = 100_000;
 
-/// The description in a folder: `data.yaml`, or the only `.yaml` there is that has classes.
+/// The description in a folder; whatever has its name, for reading it to refuse what is no file.
 pub(super) fn description(dir: &Path) -> Option<PathBuf> {
     let usual = ["data.yaml", "data.yml", "dataset.yaml"].map(|name| dir.join(name));
-    usual.into_iter().find(|path| path.is_file())
+    usual.into_iter().find(|path| path.symlink_metadata().is_ok())
 }
 
 /// Reads a set by its description.
@@ -133,14 +133,23 @@ fn assemble(
             let objects = match walk::read_bounded(&labels, walk::LABELS)? {
                 Ok(Some(bytes)) => {
                     let (objects, doubts) = labels_of(&labels, &bytes, names.len());
+                    // With none of its labels left it would pass for a picture of nothing.
+                    let is_lost = objects.is_empty() && doubts.iter().any(|doubt| doubt.fate == Fate::LeftOut);
                     problems.extend(doubts);
+                    if is_lost {
+                        problems.push(Problem::rejected(&image, None, "none of its labels can be used"));
+                        seen.insert(image, split);
+                        continue;
+                    }
                     objects
                 }
                 // No file: background.
                 Ok(None) => Vec::new(),
                 Err(reason) => {
                     problems.push(Problem::rejected(&labels, None, reason));
-                    Vec::new()
+                    problems.push(Problem::rejected(&image, None, "none of its labels can be used"));
+                    seen.insert(image, split);
+                    continue;
                 }
             };
             boxes += objects.iter().filter(|object| matches!(object.outline, Some(Outline::Box(_)))).count();

@@ -232,7 +232,10 @@ pub fn of_detector(figures: &Figures, by_coco: [Option<&coco::Scores>; 2]) -> Ve
         let stated = SCORES.into_iter().zip(values);
         all.extend(stated.map(|(figure, value)| plain(&format!("{what}.{figure}"), value, objects)));
         if let Some(worst) = scores.classes.iter().min_by(|a, b| a.recall.total_cmp(&b.recall)) {
-            all.push(plain(&format!("{what}.{WORST_CLASS}"), worst.recall, worst.truths as u64));
+            // A share of the class's objects; the recalls of all classes together are a mean of such shares, which has no bound.
+            let found = (worst.recall * worst.truths as f64).round() as u64;
+            let share = Share::new(found, worst.truths as u64);
+            all.push(Figure { value: worst.recall, ..shared(&format!("{what}.{WORST_CLASS}"), share) });
         }
         let Some(by) = by_coco else { continue };
         for (figure, value) in BY_COCO.into_iter().zip([by.ap, by.ap50, by.ap75]) {

@@ -37,11 +37,14 @@ pub struct DetectOptions {
     pub limit: usize,
     /// The longer side of the network's input in pixels, rounded up to a multiple of 32.
     pub input_size: u32,
+    /// Whether a place may be an object of several classes, each that is confident enough (`yolo val`), or of the most likely one
+    /// alone (`yolo predict`). Judged by the latter, classes that are mostly taken for a more frequent one seem not to be found at all.
+    pub multi_label: bool,
 }
 
 impl Default for DetectOptions {
     fn default() -> Self {
-        Self { confidence: 0.25, iou: 0.7, limit: 300, input_size: INPUT_SIZE }
+        Self { confidence: 0.25, iou: 0.7, limit: 300, input_size: INPUT_SIZE, multi_label: false }
     }
 }
 
@@ -252,17 +255,27 @@ fn candidates(
         return Err(VisionError::NotFinite);
     }
     debug_assert_eq!(rows as usize, above.len());
-    let read = |(index, bins): (&i64, &[f32])| {
+    // Each place's classes that are confident enough, in the order of their numbers.
+    let likely: Vec<Vec<(u32, f32)>> = if options.multi_label {
+        let scores = heads.scores.f_get(place)?.f_index_select(1, &chosen)?.f_t_()?.f_to_kind(Kind::Float)?;
+        let count = scores.size2()?.1 as usize;
+        let numbered = |row: &[f32]| {
+            let all = row.iter().enumerate().map(|(class, confidence)| (class as u32, *confidence));
+            all.filter(|(_, confidence)| *confidence > least).collect()
+        };
+        host(&scores.f_sigmoid()?)?.chunks_exact(count.max(1)).map(numbered).collect()
+    } else {
+        above.iter().map(|index| vec![(classes[*index as usize] as u32, confidences[*index as usize])]).collect()
+    };
+    let mut found = Vec::with_capacity(above.len());
+    for ((index, bins), likely) in above.iter().zip(bins.chunks_exact(width as usize)).zip(likely) {
         let index = *index as usize;
         let (centre, stride) = anchor(index, fitted.width as usize, fitted.height as usize);
-        Candidate {
-            corners: decode(bins, centre, stride),
-            confidence: confidences[index],
-            class: classes[index] as u32,
-            anchor: index,
-        }
-    };
-    Ok(above.iter().zip(bins.chunks_exact(width as usize)).map(read).collect())
+        let corners = decode(bins, centre, stride);
+        let of = |(class, confidence)| Candidate { corners, confidence, class, anchor: index };
+        found.extend(likely.into_iter().map(of));
+    }
+    Ok(found)
 }
 
 /// Each detection's mask logits: its coefficients times the prototypes.

@@ -15,7 +15,7 @@ pub struct Candidate {
     pub corners: [f32; 4],
     /// 0 to 1.
     pub confidence: f32,
-    /// The most likely class.
+    /// The class: the most likely one, or each that is confident enough.
     pub class: u32,
     /// Which anchor it came from.
     pub anchor: usize,

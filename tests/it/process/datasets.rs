@@ -1,11 +1,14 @@
 //! The `dataset` group, from its arguments to the files it writes.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use image::ImageFormat;
+use serde_json::{Value, json};
 use sightline::learn::dataset::versions::Versions;
 use sightline::learn::dataset::{self, Kind, Split};
 
@@ -120,6 +123,53 @@ fn what_a_killed_one_was_making_goes_with_the_next() {
     assert_eq!(making(), [desk.path(".dataset-mine")]);
     assert!(desk.path("second/data.yaml").is_file() && desk.path("third/data.yaml").is_file());
     assert!(!desk.path("first").exists());
+}
+
+#[test]
+fn what_cannot_be_read_is_neither_background_nor_another_kind_of_set() {
+    let desk = Desk::new(&[]);
+    set(&desk);
+    // Of one picture no label can be used, of another one can.
+    desk.write("set/labels/train/3.txt", b"\xff");
+    desk.write("set/labels/train/4.txt", b"9 0.5 0.5 0.5 0.5\n0 0.5 0.5 0.5 0.5\n");
+    let (out, coco) = (desk.path("out"), desk.path("coco"));
+    let summary = &desk.json(&format!("dataset import --out {}", out.display()), &[&desk.path("set")], 0)[0];
+    assert_eq!((&summary["pictures"]["train"], &summary["objects"]), (&json!(11), &json!(11)), "{summary}");
+    let left_out = summary["problems"].as_array().unwrap().iter().filter(|problem| problem["fate"] == "left_out");
+    let left_out: Vec<&str> = left_out.map(|problem| problem["file"].as_str().unwrap()).collect();
+    assert!(left_out.iter().any(|file| file.ends_with("images/train/3.png")), "{left_out:?}");
+    assert_eq!(left_out.len(), 3, "{left_out:?}");
+
+    // A folder of COCO files is no folder of class folders.
+    desk.json(&format!("dataset export --format coco --out {}", coco.display()), &[&out], 0);
+    let refused = desk.run("dataset check", &[&coco]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("annotations/instances_train.json"), "{}", text(&refused.stderr));
+
+    // A name that is no text goes through `--json` as its bytes.
+    let odd = desk.path("odd");
+    for (folder, end, bytes) in [
+        ("images", "png", encoded(&picture(1, 60, 40), ImageFormat::Png)),
+        ("labels", "txt", b"9 .5 .5 .1 .1\n".into()),
+    ] {
+        let mut name = b"\xff.".to_vec();
+        name.extend(end.as_bytes());
+        fs::create_dir_all(odd.join(folder)).unwrap();
+        fs::write(odd.join(folder).join(OsStr::from_bytes(&name)), bytes).unwrap();
+    }
+    fs::write(odd.join("images/good.png"), encoded(&picture(2, 60, 40), ImageFormat::Png)).unwrap();
+    fs::write(odd.join("classes.txt"), "carton\n").unwrap();
+    for words in ["dataset check".to_owned(), format!("dataset import --out {}", desk.path("even").display())] {
+        let output = desk.run(&format!("--json {words}"), &[&odd]);
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        assert!(said["problems"][0]["file"]["base64"].is_string(), "{words}: {said} {}", text(&output.stderr));
+    }
+
+    // A description that leads nowhere is not taken for none.
+    fs::remove_file(desk.path("set/data.yaml")).unwrap();
+    std::os::unix::fs::symlink("nowhere.yaml", desk.path("set/data.yaml")).unwrap();
+    let refused = desk.run("dataset check", &[&desk.path("set")]);
+    assert!(!refused.status.success() && text(&refused.stderr).contains("data.yaml"), "{}", text(&refused.stderr));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use image::{Rgb, RgbImage};
-use sightline::domain::Embedding;
+use sightline::domain::{Detection, Embedding};
 use sightline::vision::checkpoint::{self, CheckpointError, Dtype, Fault, UNKNOWN_LICENCE};
 use sightline::vision::{
     CropPolicy, DetectOptions, Detector, DeviceChoice, Embedder, Precision, Runtime, Task, VisionError, random,
@@ -199,6 +199,23 @@ fn batch_norms_folded_or_not_detect_the_same() {
     for (a, b) in one[0].iter().zip(&other[0]) {
         assert!((a.confidence - b.confidence).abs() < 1e-4 && a.bounding_box.iou(&b.bounding_box) > 0.99);
     }
+}
+
+#[test]
+fn judged_is_each_class_that_a_place_may_be() {
+    let weights = random::yolov8("yolov8n", 3, 7).expect("a size");
+    let detector = Detector::new(&weights, Runtime::cpu()).expect("a detector");
+    // Nothing gives way to anything, so that each place is there.
+    let likely = DetectOptions { confidence: 0.004, iou: 1.0, limit: 10_000, input_size: 64, multi_label: false };
+    let found = |options| detector.detect(&[&scene(3)], &options).expect("detections").remove(0);
+    let (one, each) = (found(likely), found(DetectOptions { multi_label: true, ..likely }));
+    assert!(!one.is_empty() && each.len() > one.len(), "{} and {}", one.len(), each.len());
+    let same = |a: &Detection, b: &Detection| {
+        a.class == b.class && a.confidence == b.confidence && a.bounding_box == b.bounding_box
+    };
+    assert!(one.iter().all(|likeliest| each.iter().any(|other| same(likeliest, other))));
+    assert!(each.iter().all(|one| one.confidence > 0.004));
+    assert!(each.windows(2).all(|pair| pair[0].confidence >= pair[1].confidence), "the surest first");
 }
 
 #[test]
