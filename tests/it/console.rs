@@ -201,7 +201,7 @@ fn workspace() -> tempfile::TempDir {
     let mut changed = settings.clone();
     for (from, to) in [
         ("objects: found ", "objects: whole "),
-        ("image_size: auto ", "image_size: 56 "),
+        ("image_size: auto                          # side", "image_size: 56 # side"),
         ("settle_ms: 1000 ", "settle_ms: 30 "),
         ("rescan_seconds: 30 ", "rescan_seconds: 1 "),
     ] {

@@ -343,8 +343,10 @@ fn what_is_no_ordinary_file_is_named_and_stops_nothing() {
         let line = said.lines().find(|line| line.contains(file)).unwrap_or_else(|| panic!("{file}:\n{said}"));
         assert!(line.contains(reason), "{line}");
     }
-    assert_eq!(said.lines().count(), 7, "{said}");
-    assert_eq!(dataset::read(at).unwrap().items.len(), 5);
+    // Pictures of which no label can be read are no pictures of nothing.
+    assert_eq!(said.matches("none of its labels can be used").count(), 4, "{said}");
+    assert_eq!(said.lines().count(), 11, "{said}");
+    assert_eq!(dataset::read(at).unwrap().items.len(), 1);
 }
 
 #[test]
@@ -362,7 +364,7 @@ fn numbers_and_paths_that_went_wrong_are_refused() {
         assert!(error.contains(wrong), "{error}");
     }
     fs::remove_file(at.join("data.yaml")).unwrap();
-    write(at, "labels/a.txt", "4000000000 0.5 0.5 0.2 0.2\n");
+    write(at, "labels/a.txt", "4000000000 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2 0.2\n");
     let set = dataset::read(at).unwrap();
     assert_eq!(set.names.len(), 1);
     assert!(set.problems[0].reason.contains("is out of range"), "{:?}", set.problems);

@@ -211,7 +211,7 @@ fn judged_is_each_class_that_a_place_may_be() {
     let (one, each) = (found(likely), found(DetectOptions { multi_label: true, ..likely }));
     assert!(!one.is_empty() && each.len() > one.len(), "{} and {}", one.len(), each.len());
     let same = |a: &Detection, b: &Detection| {
-        a.class == b.class && a.confidence == b.confidence && a.bounding_box == b.bounding_box
+        a.class == b.class && (a.confidence - b.confidence).abs() < 1e-6 && a.bounding_box == b.bounding_box
     };
     assert!(one.iter().all(|likeliest| each.iter().any(|other| same(likeliest, other))));
     assert!(each.iter().all(|one| one.confidence > 0.004));
