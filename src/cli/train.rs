@@ -226,7 +226,7 @@ fn run_folder<T: DeserializeOwned>(
     let state = Files::of(dir).state();
     if !state.is_file() && !is_search {
         return Err(CliError::NotFound(format!(
-            "{}: it is not there: the run was stopped before its first was kept; begin it anew",
+            "{}: it is not there: the run is over, or was stopped before its first was kept; begin one anew",
             state.display()
         )));
     }
