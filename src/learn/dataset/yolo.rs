@@ -130,28 +130,20 @@ fn assemble(
                 continue;
             }
             let labels = label_path(&image);
-            let objects = match walk::read_bounded(&labels, walk::LABELS)? {
-                Ok(Some(bytes)) => {
-                    let (objects, doubts) = labels_of(&labels, &bytes, names.len());
-                    // With none of its labels left it would pass for a picture of nothing.
-                    let is_lost = objects.is_empty() && doubts.iter().any(|doubt| doubt.fate == Fate::LeftOut);
-                    problems.extend(doubts);
-                    if is_lost {
-                        problems.push(Problem::rejected(&image, None, "none of its labels can be used"));
-                        seen.insert(image, split);
-                        continue;
-                    }
-                    objects
-                }
+            let (objects, doubts) = match walk::read_bounded(&labels, walk::LABELS)? {
+                Ok(Some(bytes)) => labels_of(&labels, &bytes, names.len()),
                 // No file: background.
-                Ok(None) => Vec::new(),
-                Err(reason) => {
-                    problems.push(Problem::rejected(&labels, None, reason));
-                    problems.push(Problem::rejected(&image, None, "none of its labels can be used"));
-                    seen.insert(image, split);
-                    continue;
-                }
+                Ok(None) => (Vec::new(), Vec::new()),
+                Err(reason) => (Vec::new(), vec![Problem::rejected(&labels, None, reason)]),
             };
+            // With none of its labels left it would pass for a picture of nothing.
+            let is_lost = objects.is_empty() && doubts.iter().any(|doubt| doubt.fate == Fate::LeftOut);
+            problems.extend(doubts);
+            if is_lost {
+                problems.push(Problem::rejected(&image, None, "none of its labels can be used"));
+                seen.insert(image, split);
+                continue;
+            }
             boxes += objects.iter().filter(|object| matches!(object.outline, Some(Outline::Box(_)))).count();
             outlines += objects.iter().filter(|object| matches!(object.outline, Some(Outline::Polygon(_)))).count();
             seen.insert(image.clone(), split);
