@@ -3,7 +3,7 @@
 mod synth;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use super::output::{Out, tell};
 use super::{CliError, Ended, Outcome, pictures};
 use crate::archive::image_id;
 use crate::config::Config;
-use crate::domain::RawPath;
+use crate::domain::{ImageId, RawPath};
 use crate::intake::clean::{Clean, Format, Limits, clean, whole};
 use crate::intake::dedupe::PerceptualHasher;
 use crate::learn::dataset::check::{Alike, Look, Report, check, near};
@@ -110,16 +110,17 @@ impl Reader {
     }
 
     /// Leaves out what is no whole picture, and lists it with the other problems: known before hours of work rather than in the
-    /// middle of them; the parts of it that are used.
+    /// middle of them; the parts of it that are used. Says which pictures are in more than one of them.
     pub(super) fn leave_out_unreadable(&self, set: &mut Dataset, used: &[Split]) {
-        let found = each(&set.items, |item| {
+        let found: Vec<Result<Option<ImageId>, String>> = each(&set.items, |item| {
             if !used.contains(&item.split) {
-                return Ok(());
+                return Ok(None);
             }
             let bytes = pictures::read(&item.image, self.most)?;
-            whole(&bytes, &self.limits).map(drop).map_err(|reject| reject.to_string())
+            whole(&bytes, &self.limits).map(|_| Some(image_id(&bytes))).map_err(|reject| reject.to_string())
         });
-        set.leave_out(found);
+        tell_leaks(&set.items, &found);
+        set.leave_out(found.into_iter().map(|found| found.map(drop)).collect());
     }
 
     /// A copy that lies upright, where the file does not.
@@ -143,6 +144,27 @@ impl Reader {
         encoded.map_err(|error| unreadable(error.to_string()))?;
         Ok(Picture { bytes: Bytes::Upright(bytes, extension), size: (width, height) })
     }
+}
+
+/// Says how many pictures there are in more than one part: what is judged by them flatters.
+fn tell_leaks(items: &[Item], found: &[Result<Option<ImageId>, String>]) {
+    let mut first: HashMap<ImageId, &Item> = HashMap::new();
+    let mut leaks = Vec::new();
+    for (item, bytes) in items.iter().zip(found) {
+        let Ok(Some(bytes)) = bytes else { continue };
+        let other = first.entry(*bytes).or_insert(item);
+        if other.split != item.split {
+            leaks.push((*other, item));
+        }
+    }
+    let Some((one, other)) = leaks.first() else { return };
+    let named = [one, other].map(|item| format!("{} ({})", RawPath(item.image.clone()), item.split.name()));
+    tell(&format!(
+        "{} of the pictures have the bytes of one in another part, as {}: figures will flatter; `sightline dataset check` \
+         lists them, `dataset split` keeps them together",
+        leaks.len(),
+        named.join(" and ")
+    ));
 }
 
 /// What is found out about each picture, on all cores, in their order.
@@ -319,13 +341,15 @@ fn print(out: &mut Out, report: &Report) -> Result<(), CliError> {
     {
         list(out, what, problems.iter().map(ToString::to_string).collect())?;
     }
-    let alike = |alike: &Alike| {
+    let alike = |alike: &Alike, contradicts: &str| {
         let names: Vec<String> =
             alike.pictures.iter().map(|(path, split)| format!("{path} ({})", split.name())).collect();
-        format!("{}{}", if alike.leak { "LEAK: " } else { "" }, names.join(" = "))
+        format!("{}{contradicts}{}", if alike.leak { "LEAK: " } else { "" }, names.join(" = "))
     };
-    list(out, "same bytes", report.doubles.iter().map(alike).collect())?;
-    list(out, "look alike", report.near_doubles.iter().map(alike).collect())?;
+    // Of pictures that only look alike one may well show what the other does not.
+    let same = report.doubles.iter().map(|it| alike(it, if it.contradiction { "LABELLED OTHERWISE: " } else { "" }));
+    list(out, "same bytes", same.collect())?;
+    list(out, "look alike", report.near_doubles.iter().map(|it| alike(it, "")).collect())?;
     list(out, "note", report.notes.clone())
 }
 

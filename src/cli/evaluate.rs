@@ -5,13 +5,12 @@ mod embedders;
 mod gate;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::arguments::Evaluate as Command;
 use super::dataset::Reader;
-use super::output::{Out, tell};
+use super::output::Out;
 use super::train::{usable, weights_at};
 use super::{CliError, Ended};
 use crate::config::Config;
@@ -67,9 +66,7 @@ impl Asked<'_> {
                 "pictures": set.items().len(), "split": set.split, "figures": named,
                 "at": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             });
-            if !checkpoint::record_figures(path, model.info.sha256, name, value)? {
-                tell(&format!("{}: it has no card to put the figures into; `model import` makes one", path.display()));
-            }
+            checkpoint::record_figures(path, model.info.sha256, name, value)?;
         }
         self.gate.map(|gate| gate.judge(figures)).transpose()
     }
@@ -94,6 +91,18 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
     let path =
         command.model.as_ref().map_or_else(|| config.models.detector.clone(), |path| weights_at(workspace, path));
     let model = checkpoint::read(&path)?;
+    if command.record.is_some() && checkpoint::amendable(&path, model.info.sha256)?.is_none() {
+        let path = path.display();
+        return Err(CliError::Usage(format!(
+            "--record: {path} has no card to put figures into; `model import` makes one"
+        )));
+    }
+    if command.imgsz.is_some() && !matches!(model.info.task, Task::Detect | Task::Segment) {
+        let architecture = &model.info.architecture;
+        return Err(CliError::Usage(format!(
+            "--imgsz is for detectors; {architecture} takes pictures of its own size"
+        )));
+    }
     let (mut data, reader) = (dataset::read(&command.data)?, Reader::of(&config));
     gate.as_ref().map(|gate| gate.fits(model.info.task, data.kind)).transpose()?;
     let split = Split::ALL.into_iter().find(|split| split.name() == command.split).unwrap_or(Split::Val);
@@ -257,5 +266,5 @@ fn labelled(reader: &Reader, item: &Item) -> Result<Labelled, CliError> {
         let corners = shares.iter().map(|[x, y]| [x * width, y * height]).collect();
         Some(Marked { class: object.class, corners, outlined })
     };
-    Ok(Labelled { objects: item.objects.iter().filter_map(mark).collect(), pixels: Arc::new(clean.image) })
+    Ok(Labelled { objects: item.objects.iter().filter_map(mark).collect(), pixels: clean.image })
 }

@@ -11,11 +11,13 @@ use crate::domain::display_safe;
 pub(super) struct Out {
     pub(super) json: bool,
     stdout: io::StdoutLock<'static>,
+    /// Whether it was said that nothing can be printed.
+    has_complained: bool,
 }
 
 impl Out {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, stdout: io::stdout().lock() }
+        Self { json, stdout: io::stdout().lock(), has_complained: false }
     }
 
     /// A line of text, whatever is in it made safe to show.
@@ -29,21 +31,24 @@ impl Out {
         self.raw(&text)
     }
 
-    /// As [`Out::line`] in the midst of work that keeps what it gives: where nobody reads any more it goes on.
-    pub(super) fn offer(&mut self, text: &str) -> Result<(), CliError> {
-        self.unless_closed(&display_safe(text))
+    /// As [`Out::line`] in the midst of work that keeps what it gives: where nobody reads any more, or nothing can be
+    /// written (a full device), it goes on.
+    pub(super) fn offer(&mut self, text: &str) {
+        self.if_possible(&display_safe(text));
     }
 
     /// As [`Out::value`], likewise.
     pub(super) fn offer_value(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string(value).map_err(CliError::failed)?;
-        self.unless_closed(&text)
+        self.if_possible(&text);
+        Ok(())
     }
 
-    fn unless_closed(&mut self, text: &str) -> Result<(), CliError> {
-        match self.write(text) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.map_err(CliError::failed),
+    fn if_possible(&mut self, text: &str) {
+        let Err(error) = self.write(text) else { return };
+        if error.kind() != io::ErrorKind::BrokenPipe && !self.has_complained {
+            self.has_complained = true;
+            tell(&format!("cannot print: {error}; the work goes on, and what it gives is kept"));
         }
     }
 

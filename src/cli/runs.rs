@@ -155,6 +155,11 @@ fn show(out: &mut Out, dir: &Path) -> Ended {
         out.line(format!("{key:<18} {value}"))?;
     }
     // Losses while learning and figures; rates and the other losses are in the file.
+    if run.args.contains_key("tune") {
+        let runs = dir.display();
+        out.line(format!("its trials are runs of their own: `sightline runs list --runs {runs}`"))?;
+        return Ok(Outcome::Done);
+    }
     let shown: Vec<usize> = (0..run.columns.len())
         .filter(|at| ["train/", "metrics/"].iter().any(|of| run.columns[*at].starts_with(of)))
         .collect();

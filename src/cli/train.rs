@@ -277,14 +277,14 @@ fn told(out: &mut Out, dir: &Path, ended: &RunEnded) -> Ended {
             "stopped in epoch {}; `sightline train --resume {}` goes on",
             ended.epochs + 1,
             dir.display()
-        ))?;
+        ));
     } else {
         let best = ended
             .best
             .map(|(epoch, fitness)| format!(", best epoch {epoch} (fitness {fitness:.4})"))
             .unwrap_or_default();
         let many = if ended.epochs == 1 { "" } else { "s" };
-        out.offer(&format!("{} epoch{many}{best}: {}", ended.epochs, dir.join("weights/best.safetensors").display()))?;
+        out.offer(&format!("{} epoch{many}{best}: {}", ended.epochs, dir.join("weights/best.safetensors").display()));
     }
     // A run that was stopped is not done: what would follow it must not.
     Ok(if ended.stopped { Outcome::NotOk } else { Outcome::Done })

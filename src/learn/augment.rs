@@ -9,8 +9,6 @@ pub mod crops;
 mod outline;
 mod warp;
 
-use std::sync::Arc;
-
 use image::{Rgb, RgbImage};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -131,7 +129,7 @@ pub struct Marked {
 #[derive(Clone, Debug)]
 pub struct Scene {
     /// The upright picture, its longer side as long as the network's input.
-    pub pixels: Arc<RgbImage>,
+    pub pixels: RgbImage,
     /// What is in it.
     pub objects: Vec<Marked>,
 }
@@ -306,7 +304,7 @@ mod tests {
             RgbImage::from_fn(width, height, |x, y| if inside(x, y) { Rgb([250, 0, 0]) } else { Rgb([60, 60, 60]) });
         let [l, t, r, b] = [l, t, r, b].map(|edge| edge as f32);
         let corners = vec![[l, t], [r, t], [r, b], [l, b]];
-        Scene { pixels: Arc::new(pixels), objects: vec![Marked { class: 3, corners, outlined: true }] }
+        Scene { pixels, objects: vec![Marked { class: 3, corners, outlined: true }] }
     }
 
     fn is_red(pixel: &Rgb<u8>) -> bool {
@@ -317,7 +315,7 @@ mod tests {
     fn nothing_is_changed_where_nothing_should_be() {
         let one = picture(64, 64, [10, 20, 30, 44]);
         let sample = compose(&one, &[], &Recipe::none(), 64, &mut StdRng::seed_from_u64(1));
-        assert_eq!(sample.pixels, *one.pixels);
+        assert_eq!(sample.pixels, one.pixels);
         assert_eq!(sample.objects, one.objects);
         let flat = picture(64, 32, [10, 10, 30, 20]);
         let sample = compose(&flat, &[], &Recipe::none(), 64, &mut StdRng::seed_from_u64(1));

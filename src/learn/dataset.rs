@@ -156,8 +156,28 @@ impl Dataset {
 /// `labels/`), a COCO `.json`, a folder of Pascal VOC `.xml` files, a folder of class folders.
 ///
 /// # Errors
-/// It is none of these, cannot be read, or names what is not there.
+/// It is none of these, cannot be read, names what is not there, or has classes that cannot be told apart by their names.
 pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
+    let dataset = any(path)?;
+    if let Some(detail) = mistaken_name(&dataset.names) {
+        return Err(DatasetError::description(path, detail));
+    }
+    Ok(dataset)
+}
+
+/// What is wrong with the names of classes: reports, plots and gates know a class by its name alone.
+fn mistaken_name(names: &[String]) -> Option<String> {
+    let mut seen = BTreeMap::new();
+    names.iter().enumerate().find_map(|(class, name)| {
+        if name.trim().is_empty() {
+            return Some(format!("class {class} has no name; give it one"));
+        }
+        let other = seen.insert(name, class)?;
+        Some(format!("classes {other} and {class} are both called {name:?}; give each a name of its own"))
+    })
+}
+
+fn any(path: &Path) -> Result<Dataset, DatasetError> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     if path.is_file() {
         return match extension.as_str() {

@@ -32,7 +32,7 @@ pub fn judging(input_size: u32) -> DetectOptions {
 #[derive(Debug)]
 pub struct Labelled {
     /// The upright picture.
-    pub pixels: std::sync::Arc<RgbImage>,
+    pub pixels: RgbImage,
     /// What is in it.
     pub objects: Vec<Marked>,
 }
@@ -91,7 +91,7 @@ impl Judged {
         options: &DetectOptions,
         gains: Option<&Gains>,
     ) -> Result<Vec<Vec<Detection>>, TrainError> {
-        let pixels: Vec<&RgbImage> = pictures.iter().map(|picture| picture.pixels.as_ref()).collect();
+        let pixels: Vec<&RgbImage> = pictures.iter().map(|picture| &picture.pixels).collect();
         let mut all = vec![Vec::new(); pictures.len()];
         for group in detector.run(&pixels, options)? {
             if let Some(gains) = gains {

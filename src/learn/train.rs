@@ -4,6 +4,7 @@
 //! is to become small, how weights are changed, where batches come from, what is kept to go on from, and the run itself.
 
 pub mod assign;
+pub mod cache;
 pub mod loader;
 pub mod loss;
 pub mod network;

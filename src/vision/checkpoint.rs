@@ -28,7 +28,8 @@ use sha2::{Digest, Sha256};
 
 pub use error::{CheckpointError, Fault};
 pub use import::{
-    Card, Listed, UNKNOWN_LICENCE, beside, card, import, is_untrained, keep, list, record, record_figures, save,
+    Card, Listed, UNKNOWN_LICENCE, amendable, beside, card, import, is_untrained, keep, list, record, record_figures,
+    save,
 };
 pub use recognise::{ModelInfo, Task};
 pub use tensors::to_tensor;

@@ -15,7 +15,7 @@ const KEPT: libc::c_int = 512 << 20;
 /// A layer's output is some megabytes, freed when the next layer has read it. By default glibc takes each such block
 /// from the kernel and returns it, and the kernel clears every page of it anew when it is first touched: about 2 GB/s,
 /// a third of a detection's time. The price is memory that stays with the process after a large batch, up to half
-/// a gigabyte.
+/// a gigabyte; and what is kept for long should not come to lie among such blocks, as their space falls to pieces.
 pub fn keep_blocks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

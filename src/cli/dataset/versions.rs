@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::super::output::Out;
+use super::super::output::{Out, tell};
 use super::super::{CliError, Ended, Outcome};
 use super::SHOWN;
 use crate::learn::dataset::DatasetError;
@@ -56,7 +56,11 @@ pub(super) fn list(out: &mut Out, set: &Path) -> Ended {
             ))?;
         }
     }
-    Ok(if all.is_empty() { Outcome::Nothing } else { Outcome::Done })
+    if all.is_empty() {
+        tell(&format!("{}: no version of it is kept; `sightline dataset snapshot` keeps one", set.display()));
+        return Ok(Outcome::Nothing);
+    }
+    Ok(Outcome::Done)
 }
 
 pub(super) fn diff(out: &mut Out, set: &Path, from: &str, to: &str) -> Ended {

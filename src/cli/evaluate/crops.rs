@@ -108,9 +108,11 @@ fn classes(out: &mut Out, set: &Set, report: &Report, verdict: Option<&Verdict>)
     let some = |value: Option<f64>| value.map_or("      -".to_owned(), |value| format!("{value:7.4}"));
     let line = |name: &str, count: Option<u64>, quality: &Quality, areas: [Option<f64>; 2]| {
         let Quality { precision, recall, f1 } = quality;
+        // Of a class without pictures nothing can be found.
+        let [recall, f1] = [*recall, *f1].map(|value| some((count != Some(0)).then_some(value)));
         let count = count.map(|count| count.to_string()).unwrap_or_default();
         let areas = areas.map(some).join(" ");
-        format!("  {name:<28} {count:>9} {precision:7.4} {recall:7.4} {f1:7.4} {areas}")
+        format!("  {name:<28} {count:>9} {precision:7.4} {recall} {f1} {areas}")
     };
     for class in &report.classes {
         out.line(line(&class.name, Some(class.pictures), &class.quality, [class.roc_auc, class.pr_auc]))?;

@@ -198,9 +198,9 @@ fn go(out: &mut Out, workspace: &Path, prepared: Prepared, options: &Options, wa
     show.end()?;
     let (row, best) = (row?, prepared.dir.join("weights/best.safetensors"));
     if out.json {
-        out.value(&json!({ "run": prepared.dir, "fitness": row.fitness, "metrics": row.figures.metrics() }))?;
+        out.offer_value(&json!({ "run": prepared.dir, "fitness": row.fitness, "metrics": row.figures.metrics() }))?;
     } else {
-        out.line(format!("{} ({:.1} s): {}", row.figures.line(), row.seconds, best.display()))?;
+        out.offer(&format!("{} ({:.1} s): {}", row.figures.line(), row.seconds, best.display()));
     }
     Ok(Outcome::Done)
 }

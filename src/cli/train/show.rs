@@ -79,10 +79,7 @@ impl<'a> Show<'a> {
     fn say(&mut self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => {
-                let shown = self.out.offer(text);
-                self.note(shown);
-            }
+            None => self.out.offer(text),
         }
     }
 

@@ -102,14 +102,14 @@ impl Search<'_> {
                     "stopped in trial {number} of {}; `sightline train --resume {}` goes on",
                     self.count,
                     self.dir.display()
-                ))?;
+                ));
                 return Ok(Outcome::NotOk);
             }
             record.add(Line::Ended { trial: number, pruned })?;
             // What is over is not gone on with.
             let _gone_already = std::fs::remove_file(Files::of(&dir).state());
             if self.stop.load(Ordering::Relaxed) && number < self.count {
-                out.offer(&format!("stopped; `sightline train --resume {}` goes on", self.dir.display()))?;
+                out.offer(&format!("stopped; `sightline train --resume {}` goes on", self.dir.display()));
                 return Ok(Outcome::NotOk);
             }
         }

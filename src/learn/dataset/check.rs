@@ -71,6 +71,8 @@ pub struct Alike {
     pub pictures: Vec<(RawPath, Split)>,
     /// Whether they lie in more than one part: what is judged by was learnt from.
     pub leak: bool,
+    /// Whether they are labelled with other classes, or other numbers of their objects.
+    pub contradiction: bool,
 }
 
 /// What a check found.
@@ -107,6 +109,7 @@ impl Report {
         is_labelled
             && self.broken.is_empty()
             && !leaks
+            && !self.doubles.iter().any(|alike| alike.contradiction)
             && self.labels.iter().all(|p| !matches!(p.fate, Fate::LeftOut | Fate::Leak))
     }
 }
@@ -218,6 +221,13 @@ fn crosses_itself(points: &[[f32; 2]]) -> bool {
     })
 }
 
+/// The classes of a picture's objects, sorted.
+fn classes(item: &Item) -> Vec<u32> {
+    let mut classes: Vec<u32> = item.objects.iter().map(|object| object.class).collect();
+    classes.sort_unstable();
+    classes
+}
+
 /// Pictures with the same bytes, and others that look nearly the same.
 fn alike(items: &[Item], looks: &[Result<Look, String>]) -> (Vec<Alike>, Vec<Alike>) {
     let known: Vec<(usize, &Look)> =
@@ -227,7 +237,8 @@ fn alike(items: &[Item], looks: &[Result<Look, String>]) -> (Vec<Alike>, Vec<Ali
     let group = |members: &[usize]| {
         let pictures: Vec<_> = members.iter().map(|&i| (RawPath(items[i].image.clone()), items[i].split)).collect();
         let leak = pictures.iter().any(|(_, split)| *split != pictures[0].1);
-        Alike { pictures, leak }
+        let contradiction = members.iter().any(|&i| classes(&items[i]) != classes(&items[members[0]]));
+        Alike { pictures, leak, contradiction }
     };
     let mut doubles: Vec<Vec<usize>> = same.into_values().filter(|members| members.len() > 1).collect();
     doubles.sort();

@@ -141,7 +141,7 @@ pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
         problems.push(Problem::rejected(path, None, reason));
     }
     if items.is_empty() {
-        return Err(DatasetError::Empty(path.to_owned()));
+        return Err(DatasetError::empty(path, &problems));
     }
     items.sort_by(|a, b| a.image.cmp(&b.image));
     let kind = if outlines >= boxes && outlines > 0 { Kind::Segment } else { Kind::Detect };

@@ -11,15 +11,16 @@ use crate::domain::RawPath;
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// Nothing there.
-    #[error("there is no {0}; name a data.yaml, a COCO .json, or a folder")]
+    #[error("there is no {}; name a data.yaml, a COCO .json, or a folder", shown(.0))]
     Missing(PathBuf),
     /// No format that is known.
     #[error(
-        "{0} is no data set that is known: not a YOLO data.yaml, a COCO .json, a folder of Pascal VOC .xml files or a folder with a folder a class"
+        "{} is no data set that is known: not a YOLO data.yaml, a COCO .json, a folder of Pascal VOC .xml files or a folder with a folder a class",
+        shown(.0)
     )]
     Unknown(PathBuf),
     /// The description is wrong.
-    #[error("{path}: {detail}")]
+    #[error("{}: {detail}", shown(path))]
     Description {
         /// The file.
         path: PathBuf,
@@ -32,11 +33,16 @@ pub enum DatasetError {
         /// Which value is wrong, and what it may be.
         detail: String,
     },
-    /// There are no pictures.
-    #[error("{0} has no pictures; are the paths in it right?")]
-    Empty(PathBuf),
+    /// There are no pictures, or none that can be used.
+    #[error("{} has no pictures{}", shown(path), why.as_deref().unwrap_or("; are the paths in it right?"))]
+    Empty {
+        /// The set.
+        path: PathBuf,
+        /// What is wrong with those that were named.
+        why: Option<String>,
+    },
     /// The file system refuses.
-    #[error("cannot {doing} {path}: {source}{}", remedy(source))]
+    #[error("cannot {doing} {}: {source}{}", shown(path), remedy(source))]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -47,11 +53,17 @@ pub enum DatasetError {
     },
 }
 
+/// A path in a message: on one line, whatever it is called.
+fn shown(path: &Path) -> String {
+    RawPath(path.to_owned()).to_string()
+}
+
 /// What to do about a cause, where that is known.
 fn remedy(cause: &std::io::Error) -> &'static str {
     match cause.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "; make room there and run it again",
         std::io::ErrorKind::PermissionDenied => "; ask its owner for the right, or name another place",
+        std::io::ErrorKind::ReadOnlyFilesystem => "; name another place",
         _ => "",
     }
 }
@@ -60,6 +72,16 @@ impl DatasetError {
     pub(in crate::learn) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
+    }
+
+    /// No picture is left of a set with these problems.
+    pub(in crate::learn) fn empty(path: &Path, problems: &[Problem]) -> Self {
+        let left_out: Vec<&Problem> = problems.iter().filter(|problem| problem.fate == Fate::LeftOut).collect();
+        let why = left_out.first().map(|first| match left_out.len() - 1 {
+            0 => format!(" that can be used: {first}"),
+            more => format!(" that can be used: {first}; and {more} more like it"),
+        });
+        Self::Empty { path: path.to_owned(), why }
     }
 
     pub(in crate::learn) fn description(path: &Path, detail: impl Into<String>) -> Self {

@@ -82,7 +82,7 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
         read.push((image.clone(), objects));
     }
     if read.is_empty() {
-        return Err(DatasetError::Empty(dir.to_owned()));
+        return Err(DatasetError::empty(dir, &problems));
     }
     let classes: BTreeSet<&String> =
         read.iter().flat_map(|(_, objects)| objects.iter().map(|(name, _)| name)).collect();

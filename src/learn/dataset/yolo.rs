@@ -156,7 +156,7 @@ fn assemble(
         problems.push(Problem::leak(source, reason));
     }
     if items.is_empty() {
-        return Err(DatasetError::Empty(source.to_owned()));
+        return Err(DatasetError::empty(source, &problems));
     }
     let kind = if outlines > boxes { Kind::Segment } else { Kind::Detect };
     if boxes > 0 && outlines > 0 {

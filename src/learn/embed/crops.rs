@@ -1,8 +1,6 @@
 //! Where labelled crops come from, and which of them make a batch: the same for a seed, an epoch and a place.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use image::RgbImage;
 use rand::seq::SliceRandom as _;
@@ -13,6 +11,7 @@ use super::judge::Aim;
 use crate::learn::augment::crops::{Changes, change, quarters};
 use crate::learn::dataset::{Dataset, Kind, Split};
 use crate::learn::train::TrainError;
+use crate::learn::train::cache::PictureCache;
 use crate::learn::train::loader::{Read, dice};
 use crate::learn::train::state::file;
 use crate::vision::CropPolicy;
@@ -27,9 +26,7 @@ pub struct Crops<'a> {
     /// The places of each label's crops.
     by_label: Vec<Vec<usize>>,
     labels: Vec<u32>,
-    kept: Vec<OnceLock<Arc<RgbImage>>>,
-    /// Bytes that may still be kept.
-    room: AtomicU64,
+    kept: PictureCache,
 }
 
 /// What the network is shown at once.
@@ -87,8 +84,8 @@ impl<'a> Crops<'a> {
                 of.push(place);
             }
         }
-        let kept = labels.iter().map(|_| OnceLock::new()).collect();
-        Self { items, read, policy, by_label, labels, kept, room: AtomicU64::new(room) }
+        let kept = PictureCache::new(labels.len(), room);
+        Self { items, read, policy, by_label, labels, kept }
     }
 
     /// How many crops an epoch has.
@@ -166,17 +163,14 @@ impl<'a> Crops<'a> {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn crop(&self, place: usize) -> Result<Arc<RgbImage>, TrainError> {
-        if let Some(kept) = self.kept[place].get() {
-            return Ok(kept.clone());
+    pub fn crop(&self, place: usize) -> Result<RgbImage, TrainError> {
+        if let Some(kept) = self.kept.get(place) {
+            return Ok(kept);
         }
         let path = &self.items[place].0;
         let picture = (self.read)(path).map_err(|why| TrainError::Picture { path: path.clone(), why })?;
-        let fitted = Arc::new(fit(&picture, &self.policy));
-        let take = |room: u64| room.checked_sub(fitted.as_raw().len() as u64);
-        if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-            return Ok(self.kept[place].get_or_init(|| fitted).clone());
-        }
+        let fitted = fit(&picture, &self.policy);
+        self.kept.keep(place, &fitted);
         Ok(fitted)
     }
 

@@ -54,8 +54,7 @@ pub fn vectors(embedder: &Embedder, crops: &Crops, tell: &mut dyn FnMut(usize)) 
     let mut all = Vec::with_capacity(crops.len());
     for from in (0..crops.len()).step_by(TOGETHER) {
         let to = (from + TOGETHER).min(crops.len());
-        let pictures: Vec<RgbImage> =
-            (from..to).map(|place| crops.crop(place).map(|crop| crop.as_ref().clone())).collect::<Result<_, _>>()?;
+        let pictures: Vec<RgbImage> = (from..to).map(|place| crops.crop(place)).collect::<Result<_, _>>()?;
         all.extend(embedder.embed(&pictures)?.iter().map(|vector| vector.as_slice().to_vec()));
         tell(to);
     }

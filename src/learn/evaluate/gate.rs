@@ -107,7 +107,13 @@ impl Gate {
     /// A sentence that says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         const EXAMPLE: &str = "for example\nevidence: 200\nfigures:\n  masks.map50: {at_least: 0.95}";
-        let gate: Self = serde_saphyr::from_str(text).map_err(|error| format!("{error}; {EXAMPLE}"))?;
+        let said = |error: serde_saphyr::Error| {
+            let message = error.to_string();
+            // The rest draws the line, and tells what a caller of the library could do.
+            let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            format!("{}; {EXAMPLE}", message.split(", set DuplicateKeyPolicy").next().unwrap_or_default())
+        };
+        let gate: Self = serde_saphyr::from_str(text).map_err(said)?;
         if gate.figures.is_empty() {
             return Err(format!("it asks for nothing; {EXAMPLE}"));
         }
@@ -116,9 +122,23 @@ impl Gate {
             if stated == [None, None] {
                 return Err(format!("`{name}` has neither at_least nor at_most; give it one"));
             }
-            if stated.into_iter().flatten().any(|value| !value.is_finite()) {
-                return Err(format!("`{name}`: a limit must be a number"));
+            // Every figure is a share or a mean of shares.
+            if let Some(value) = stated.into_iter().flatten().find(|value| !(0.0..=1.0).contains(value)) {
+                return Err(format!("`{name}`: a limit must be a number between 0 and 1, not {value}"));
             }
+            if let (Some(least), Some(most)) = (limit.at_least, limit.at_most)
+                && least > most
+            {
+                return Err(format!("`{name}` can't be at least {least} and at most {most}"));
+            }
+        }
+        if [Some(gate.evidence)]
+            .into_iter()
+            .chain(gate.figures.values().map(|limit| limit.evidence))
+            .flatten()
+            .any(|n| n == 0)
+        {
+            return Err("evidence: 0 would let a figure pass that rests on nothing; ask for 1 at least".into());
         }
         Ok(gate)
     }
@@ -355,7 +375,12 @@ mod tests {
             ("figures:\n  map50: {}", "`map50` has neither"),
             ("figures:\n  map50: {at_leats: 1}", "at_leats"),
             ("figures:\n  map50: {at_least: .nan}", "must be a number"),
+            ("figures:\n  map50: {at_least: 95}", "between 0 and 1, not 95"),
+            ("figures:\n  map50: {at_least: 0.9, at_most: 0.8}", "at least 0.9 and at most 0.8"),
+            ("figures:\n  map50: {at_least: 0.9, evidence: 0}", "rests on nothing"),
+            ("evidence: 0\nfigures:\n  map50: {at_least: 0.9}", "rests on nothing"),
             ("limits: {}", "limits"),
+            ("figures:\n  a: {at_least: 1}\n  a: {at_least: 0.5}", "duplicate mapping key: a; for example"),
             ("", "for example"),
         ] {
             let error = Gate::parse(text).unwrap_err();

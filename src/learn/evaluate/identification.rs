@@ -177,7 +177,7 @@ pub fn identify(
     for some in enrolled.chunks(TOGETHER / 4) {
         let mut turned: Vec<RgbImage> = Vec::with_capacity(TOGETHER);
         for (_, place) in some {
-            turned.extend(rotations(crops.crop(*place)?.as_ref()));
+            turned.extend(rotations(&crops.crop(*place)?));
         }
         let labels = some.iter().flat_map(|(label, _)| [*label; 4]);
         let found = embedder.embed(&turned)?;

@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, OnceLock};
 use std::thread::Scope;
 
 use image::RgbImage;
@@ -14,6 +13,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::TrainError;
 use super::assign::Wanted;
+use super::cache::PictureCache;
 use super::loss::Targets;
 use crate::learn::augment::{Marked, Recipe, Sample, Scene, area, bounds, compose, fill};
 use crate::learn::dataset::{Item, Outline};
@@ -30,17 +30,15 @@ pub struct Shelf<'a> {
     items: Vec<&'a Item>,
     read: &'a Read<'a>,
     size: u32,
-    kept: Vec<OnceLock<Arc<RgbImage>>>,
-    /// Bytes that may still be kept.
-    room: AtomicU64,
+    kept: PictureCache,
 }
 
 impl<'a> Shelf<'a> {
     /// Pictures whose longer side is to be `size` pixels; up to `room` bytes of them stay in memory.
     #[must_use]
     pub fn new(items: Vec<&'a Item>, read: &'a Read<'a>, size: u32, room: u64) -> Self {
-        let kept = items.iter().map(|_| OnceLock::new()).collect();
-        Self { items, read, size, kept, room: AtomicU64::new(room) }
+        let kept = PictureCache::new(items.len(), room);
+        Self { items, read, size, kept }
     }
 
     /// How many pictures there are.
@@ -55,18 +53,14 @@ impl<'a> Shelf<'a> {
         self.items.is_empty()
     }
 
-    fn pixels(&self, place: usize) -> Result<Arc<RgbImage>, TrainError> {
-        if let Some(kept) = self.kept[place].get() {
-            return Ok(kept.clone());
+    fn pixels(&self, place: usize) -> Result<RgbImage, TrainError> {
+        if let Some(kept) = self.kept.get(place) {
+            return Ok(kept);
         }
         let path = &self.items[place].image;
         let picture = (self.read)(path).map_err(|why| TrainError::Picture { path: path.clone(), why })?;
-        let pixels = Arc::new(letterbox::scaled(&picture, self.size));
-        let bytes = pixels.as_raw().len() as u64;
-        let take = |room: u64| room.checked_sub(bytes);
-        if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-            return Ok(self.kept[place].get_or_init(|| pixels).clone());
-        }
+        let pixels = letterbox::scaled(&picture, self.size);
+        self.kept.keep(place, &pixels);
         Ok(pixels)
     }
 

@@ -233,19 +233,32 @@ pub fn record_figures(path: &Path, weights: ImageId, name: &str, figures: Value)
 }
 
 fn amend(path: &Path, weights: ImageId, change: impl FnOnce(&mut Card)) -> Result<bool, CheckpointError> {
-    let card_path = beside(path);
-    if !card_path.exists() {
-        return Ok(false);
-    }
-    let failed = |text: String| CheckpointError::Write { path: card_path.clone(), source: std::io::Error::other(text) };
-    let mut card: Card =
-        serde_json::from_slice(&slurp(&card_path)?).map_err(|error| failed(format!("it is not valid: {error}")))?;
-    if card.sha256 != weights {
-        return Err(CheckpointError::Stale { path: card_path.clone(), about: card.sha256.short() });
-    }
+    let Some(mut card) = amendable(path, weights)? else { return Ok(false) };
     change(&mut card);
-    replace(&card_path, &serde_json::to_vec_pretty(&card).map_err(|error| failed(error.to_string()))?)?;
+    let card_path = beside(path);
+    let text = serde_json::to_vec_pretty(&card)
+        .map_err(|error| CheckpointError::Write { path: card_path.clone(), source: std::io::Error::other(error) })?;
+    replace(&card_path, &text)?;
     Ok(true)
+}
+
+/// The card beside a model's file, if there is one: whether something can be put into it, to be told before long work.
+///
+/// # Errors
+/// When the card is damaged or about other weights.
+pub fn amendable(path: &Path, weights: ImageId) -> Result<Option<Card>, CheckpointError> {
+    let path = beside(path);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let card: Card = serde_json::from_slice(&slurp(&path)?).map_err(|error| CheckpointError::Write {
+        path: path.clone(),
+        source: std::io::Error::other(format!("it is not valid: {error}")),
+    })?;
+    if card.sha256 != weights {
+        return Err(CheckpointError::Stale { path, about: card.sha256.short() });
+    }
+    Ok(Some(card))
 }
 
 /// The models in a folder, by name. A missing folder has none.

@@ -20,7 +20,8 @@ fn set(desk: &Desk) {
     for n in 0..12 {
         let drawn = encoded(&picture(if n == 11 { 10 } else { n }, 120, 80), ImageFormat::Png);
         desk.write(format!("set/images/train/{n}.png"), &drawn);
-        desk.write(format!("set/labels/train/{n}.txt"), format!("{} 0.5 0.5 0.5 0.5\n", n % 2).as_bytes());
+        let class = if n == 11 { 0 } else { n % 2 };
+        desk.write(format!("set/labels/train/{n}.txt"), format!("{class} 0.5 0.5 0.5 0.5\n").as_bytes());
     }
     desk.write("set/data.yaml", b"train: images/train\nnames: [carton, strip]\n");
 }
@@ -60,6 +61,12 @@ fn a_sound_set_is_divided_and_what_looks_alike_stays_together() {
     let refused = desk.run(&words, &[&desk.path("set")]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("it is there already"), "{}", text(&refused.stderr));
+    // The same picture twice is one thing, under two labels another.
+    desk.write("set/labels/train/11.txt", b"1 0.5 0.5 0.5 0.5\n");
+    let report = &desk.json("dataset check", &[&desk.path("set")], 1)[0];
+    assert_eq!((&report["ok"], &report["doubles"][0]["contradiction"]), (&false.into(), &true.into()), "{report}");
+    let said = desk.run("dataset check", &[&desk.path("set")]);
+    assert!(text(&said.stdout).contains("same bytes: LABELLED OTHERWISE: "), "{}", text(&said.stdout));
 }
 
 #[test]
@@ -74,6 +81,11 @@ fn what_is_wrong_is_named_and_nothing_half_made_stays() {
     for words in ["broken: ", "5.png", "6.txt:1: class 7 is out of range", "not sound"] {
         assert!(said.contains(words), "{words} is missing in\n{said}");
     }
+    desk.write("twice.yaml", b"train: set/images/train\nnames: [carton, carton]\n");
+    let gone = json!({"images": [{"id": 1, "file_name": "gone.jpg", "width": 9, "height": 9}], "categories": [{"id": 1, "name": "a"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}]});
+    desk.write("gone.json", gone.to_string().as_bytes());
+    desk.write("nameless.yaml", b"train: set/images/train\nnames: [carton, ' ']\n");
     let out = desk.path("imported");
     let refused = desk.run(&format!("dataset import --out {}", out.display()), &[&desk.path("set")]);
     assert_eq!(refused.status.code(), Some(2));
@@ -84,6 +96,9 @@ fn what_is_wrong_is_named_and_nothing_half_made_stays() {
     for (words, file, code, wanted) in [
         ("dataset check", "nothing", 4, "there is no"),
         ("dataset check", "config.yaml", 2, "neither `names` nor `nc`"),
+        ("dataset check", "twice.yaml", 2, "classes 0 and 1 are both called \"carton\""),
+        ("dataset check", "gone.json", 2, "the picture gone.jpg is not there"),
+        ("dataset check", "nameless.yaml", 2, "class 1 has no name"),
         ("dataset split --group-by name --out x", "set", 2, "no way to group"),
         ("dataset split --train 0 --val 0 --test 0 --out x", "set", 2, "shares"),
     ] {
@@ -280,6 +295,9 @@ fn drawn_sets_and_their_versions() {
     desk.json(&format!("{restore} --force"), &[], 0);
     assert!(fs::read_to_string(out.join("data.yaml")).unwrap().contains("pack"));
     assert_eq!(desk.json("dataset list", &[&out], 0)[0]["current"], true);
+    let none = desk.run("dataset list", &[&crops]);
+    assert_eq!(none.status.code(), Some(4));
+    assert!(text(&none.stderr).contains("`sightline dataset snapshot` keeps one"), "{}", text(&none.stderr));
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn an_embedder_and_classifiers_are_trained_and_judged() {
     for (gate, code, outcome) in [
         ("evidence: 9\nfigures:\n  accuracy: {at_least: 0.01}", 0, "pass"),
         ("figures:\n  accuracy: {at_least: 0.01}", 3, "insufficient_evidence"),
-        ("evidence: 1\nfigures:\n  calibration_error: {at_most: -1}", 3, "fail"),
+        ("evidence: 1\nfigures:\n  calibration_error: {at_most: 0}", 3, "fail"),
     ] {
         desk.write("gate.yaml", gate.as_bytes());
         let found = desk.json(&format!("{full} --gate {}", desk.path("gate.yaml").display()), &[&set], code);
@@ -91,6 +91,10 @@ fn an_embedder_and_classifiers_are_trained_and_judged() {
     let elsewhere = desk.path("elsewhere");
     fs::create_dir_all(&elsewhere).unwrap();
     fs::copy(desk.path("runs/full/weights/best.safetensors"), elsewhere.join("mine.safetensors")).unwrap();
+    let refused =
+        desk.command("evaluate --model mine.safetensors --record x", &[&set]).current_dir(&elsewhere).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("mine.safetensors has no card"), "{}", text(&refused.stderr));
     let words = format!("train {} {common} --model mine.safetensors --head none --name again", set.display());
     for words in ["evaluate --model mine.safetensors", &words] {
         let files: &[&Path] = if words == "evaluate --model mine.safetensors" { &[&set] } else { &[] };
@@ -280,6 +284,7 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
     }
     let whole = encoded(&RgbImage::from_fn(42, 42, |x, y| Rgb([x as u8, y as u8, 9])), ImageFormat::Jpeg);
     desk.write("torn/val/red/8.jpg", &whole[..whole.len() - 20]);
+    desk.write("torn/val/red/9.png", &fs::read(desk.path("torn/train/red/3.png")).unwrap());
     let (one, torn) = (desk.path("one"), desk.path("torn"));
     let (one, torn) = (one.display(), torn.display());
     let gate = desk.path("gate.yaml");
@@ -301,6 +306,7 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
         (format!("train {set} epochs=1 epochs=2 --model dinov2_vit64x2_14"), "`epochs` is given twice"),
         (format!("train {set} last_blocks=3 --model dinov2_vit64x2_14"), "the network has 2 blocks"),
         (format!("evaluate {set} --model {embedder} --gate {gate}"), "no figure `masks.map50` here"),
+        (format!("evaluate {set} --model {embedder} --imgsz 64"), "--imgsz is for detectors"),
         (format!("evaluate {one} --model {embedder}"), "no label has two pictures in `val`"),
         ("dataset synth --out d --images 2 --packs 2 --align".to_owned(), "--align"),
     ] {
@@ -314,7 +320,12 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
     for (words, told) in [
         (
             format!("train {torn} imgsz=42 --model dinov2_vit64x2_14 --head linear --name torn --despite-problems"),
-            vec!["1.png: this is not an image", cut, "2 in all are left out"],
+            vec![
+                "1.png: this is not an image",
+                cut,
+                "2 in all are left out",
+                "1 of the pictures have the bytes of one in another",
+            ],
         ),
         // Only the part that is judged by is looked at.
         (
@@ -329,5 +340,11 @@ fn what_cannot_be_learnt_from_is_told_with_its_remedy() {
             assert!(stderr.contains(said), "{words}: {stderr}");
         }
     }
+    // Where nothing can be printed the work is done all the same.
+    let words = format!("train {set} imgsz=42 labels=3 per_label=2 epochs=1 --model dinov2_vit64x2_14 --name unheard");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let unheard = desk.command(&words, &[]).stdout(full).output().unwrap();
+    assert!(unheard.status.success() && text(&unheard.stderr).contains("cannot print"), "{}", text(&unheard.stderr));
+    assert!(desk.path("runs/unheard/weights/best.safetensors").is_file());
     assert!(!desk.path("runs/train").exists() || desk.path("runs/train/args.yaml").is_file());
 }
