@@ -5,6 +5,9 @@
     python3 scripts/to_ultralytics.py runs/train/weights/best.safetensors best.pt
     yolo val model=best.pt data=data.yaml
 
+With --check PICTURES… both programs are asked about these pictures; how far their answers lie apart is told, and an answer that
+only one of them gives, or a score that differs by more than 0.01, is an error.
+
 The tensors have Ultralytics' names already; what is missing in a safetensors file is the network that they belong to. It
 is built from the architecture in the card beside the weights (`best.card.json`), or from --architecture. A network whose
 batch norms were folded into its convolutions cannot be turned back: it has no norms any more.
@@ -12,6 +15,8 @@ batch norms were folded into its convolutions cannot be turned back: it has no n
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -19,11 +24,51 @@ from safetensors import safe_open
 from ultralytics import YOLO
 
 
+ROOT = Path(__file__).resolve().parent.parent
+# Scores that are this far from the least that counts may be told by one program alone.
+APART = 0.01
+LEAST = 0.25
+
+
+def overlap(a, b):
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    area = lambda c: (c[2] - c[0]) * (c[3] - c[1])
+    return width * height / (area(a) + area(b) - width * height)
+
+
+def check(weights, pt, pictures, size):
+    """Whether both programs give the same answers."""
+    words = [ROOT / "target/release/sightline", "see", "--json", "--model", weights, "--imgsz", str(size), *pictures]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"sightline see: {done.stderr}")
+    model, both, alone = YOLO(pt), [], []
+    for line in map(json.loads, done.stdout.splitlines()):
+        result = model.predict(line["image"], imgsz=size, conf=LEAST, verbose=False, device="cpu")[0]
+        theirs = [(int(box.cls), float(box.conf), [float(v) for v in box.xyxy[0]]) for box in result.boxes]
+        for ours in line["detections"]:
+            same = [one for one in theirs if one[0] == ours["class"] and overlap(one[2], ours["box"]) > 0.9]
+            if not same:
+                alone.append(ours["confidence"])
+                continue
+            near = min(same, key=lambda one: abs(one[1] - ours["confidence"]))
+            theirs.remove(near)
+            corners = max(abs(a - b) for a, b in zip(near[2], ours["box"]))
+            both.append((abs(near[1] - ours["confidence"]), corners))
+        alone += [one[1] for one in theirs]
+    scores, corners = [max((one[place] for one in both), default=0.0) for place in (0, 1)]
+    sure = [score for score in alone if score > LEAST + APART]
+    print(f"{len(both)} answers of both, scores at most {scores:.5f} apart, corners {corners:.3f} pixels; of one alone: {len(alone)}")
+    return bool(both) and scores <= APART and not sure
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path, help="a .safetensors file of sightline")
     parser.add_argument("pt", type=Path, help="the .pt to make")
     parser.add_argument("--architecture", help="for example yolov8n-seg, where there is no card")
+    parser.add_argument("--check", nargs="+", metavar="PICTURES", help="ask both programs about these pictures")
     asked = parser.parse_args()
     card = asked.weights.with_suffix(".card.json")
     stated = json.loads(card.read_text()) if card.is_file() else {}
@@ -66,6 +111,8 @@ def main():
     model.args, model.task = {"task": task, "imgsz": size}, task
     torch.save({"epoch": -1, "model": model.half(), "ema": None, "train_args": dict(model.args)}, asked.pt)
     print(f"{asked.pt}: {architecture}, {len(names)} classes")
+    if asked.check and not check(asked.weights, asked.pt, asked.check, size):
+        sys.exit("their answers differ")
 
 
 if __name__ == "__main__":

@@ -72,6 +72,9 @@ pub enum CliError {
     /// The thing asked about is not there.
     #[error("{0}")]
     NotFound(String),
+    /// What a training learnt is no number any more.
+    #[error("{0}")]
+    Diverged(String),
 }
 
 impl CliError {
@@ -79,7 +82,7 @@ impl CliError {
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::Diverged(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused(_) => 3,
             Self::NotFound(_) => 4,

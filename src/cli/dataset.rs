@@ -1,5 +1,6 @@
 //! The `dataset` group.
 
+mod groups;
 mod synth;
 mod versions;
 
@@ -23,9 +24,10 @@ use crate::config::Config;
 use crate::domain::{ImageId, RawPath};
 use crate::intake::clean::{Clean, Format, Limits, clean, whole};
 use crate::intake::dedupe::PerceptualHasher;
-use crate::learn::dataset::check::{Alike, Look, Report, check, near};
+use crate::learn::dataset::check::{Alike, Look, Report, check};
 use crate::learn::dataset::layout::{self, Bytes, Picture};
-use crate::learn::dataset::split::{Shares, divide, groups_of};
+use crate::learn::dataset::split::{Shares, divide};
+use crate::learn::dataset::tables::Tables;
 use crate::learn::dataset::{self, Dataset, DatasetError, Item, Problem, Split, sheet};
 
 /// The quality of copies that had to be turned: what is lost lies below a photograph's noise.
@@ -36,7 +38,7 @@ const SHOWN: usize = 20;
 impl From<DatasetError> for CliError {
     fn from(error: DatasetError) -> Self {
         match &error {
-            DatasetError::Missing(_) => Self::NotFound(error.to_string()),
+            DatasetError::Missing(_) | DatasetError::NoVersion(_) => Self::NotFound(error.to_string()),
             DatasetError::Io { .. } => Self::Failed(error.to_string()),
             _ => Self::Usage(error.to_string()),
         }
@@ -47,13 +49,13 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
     let reader = Reader::of(&Config::load(workspace)?);
     match command {
         Command::Import(copy) => {
-            let set = dataset::read(&copy.set)?;
-            write(out, &reader, &set, copy, layout::Format::Yolo)
+            let (set, tables) = to_copy(copy, layout::Format::Yolo)?;
+            write(out, &reader, &set, &tables, copy, layout::Format::Yolo)
         }
         Command::Export { copy, format } => {
-            let set = dataset::read(&copy.set)?;
             let format = if format == "coco" { layout::Format::Coco } else { layout::Format::Yolo };
-            write(out, &reader, &set, copy, format)
+            let (set, tables) = to_copy(copy, format)?;
+            write(out, &reader, &set, &tables, copy, format)
         }
         Command::Check { set, sheet } => check_set(out, &reader, set, sheet.as_deref()),
         Command::Synth(asked) => synth::run(out, asked),
@@ -62,19 +64,23 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
         Command::Diff { set, from, to } => versions::diff(out, set, from, to),
         Command::Restore { set, which, force } => versions::restore(out, set, which, *force),
         Command::Split { copy, train, val, test, seed, group_by } => {
-            let mut set = dataset::read(&copy.set)?;
-            let looks = reader.looks(&set.items);
-            let groups = groups(&set, &looks, group_by.as_deref())?;
+            let (mut set, tables) = to_copy(copy, layout::Format::Yolo)?;
+            // Before all pictures are looked at: a wrong key is told at once.
+            let keys = group_by.as_deref().map(|key| groups::keys(&set, &tables, &copy.set, key)).transpose()?;
+            let groups = groups::together(&set, &reader.looks(&set.items), keys.as_deref());
             let shares = Shares { train: *train, val: *val, test: *test };
             divide(&mut set.items, &groups, shares, *seed).map_err(CliError::Usage)?;
             let parts = [(Split::Train, *train), (Split::Val, *val), (Split::Test, *test)];
             for (part, _) in parts.into_iter().filter(|(part, share)| *share > 0.0 && set.of(*part).next().is_none()) {
                 tell(&format!(
-                    "`{}` has no picture: too many of them stay together (near-duplicates, --group-by), or there are too few",
-                    part.name()
+                    "`{}` has no picture: too many of them stay together (near-duplicates, --group-by; {} of {} in one group), or \
+                     there are too few",
+                    part.name(),
+                    groups::largest(&groups),
+                    set.items.len()
                 ));
             }
-            write(out, &reader, &set, copy, layout::Format::Yolo)
+            write(out, &reader, &set, &tables, copy, layout::Format::Yolo)
         }
     }
 }
@@ -110,11 +116,17 @@ impl Reader {
     }
 
     /// Leaves out what is no whole picture, and lists it with the other problems: known before hours of work rather than in the
-    /// middle of them; the parts of it that are used. Says which pictures are in more than one of them.
+    /// middle of them; the parts of it that are used. Says which pictures are in more than one of them. What is learnt from and
+    /// has nothing but crowds is left out, too: it would pass for a picture of nothing.
     pub(super) fn leave_out_unreadable(&self, set: &mut Dataset, used: &[Split]) {
         let found: Vec<Result<Option<ImageId>, String>> = each(&set.items, |item| {
             if !used.contains(&item.split) {
                 return Ok(None);
+            }
+            if item.split == Split::Train && item.objects.is_empty() && !item.crowds.is_empty() {
+                return Err(
+                    "nothing but crowds is in it: whoever learns from it would learn that there is nothing".to_owned()
+                );
             }
             let bytes = pictures::read(&item.image, self.most)?;
             whole(&bytes, &self.limits).map(|_| Some(image_id(&bytes))).map_err(|reject| reject.to_string())
@@ -198,11 +210,32 @@ fn progress(length: u64, what: &'static str) -> ProgressBar {
     bar.with_message(what)
 }
 
-fn write(out: &mut Out, reader: &Reader, set: &Dataset, copy: &DatasetCopy, format: layout::Format) -> Ended {
+/// Reads what is to be copied, and the tables beside it; what the format cannot hold or does not go along is listed.
+fn to_copy(copy: &DatasetCopy, format: layout::Format) -> Result<(Dataset, Tables), CliError> {
+    let mut set = dataset::read(&copy.set)?;
+    if format != layout::Format::Coco {
+        set.leave_out_crowds();
+        if set.items.is_empty() {
+            return Err(DatasetError::empty(&copy.set, &set.problems).into());
+        }
+    }
+    let tables = Tables::beside(&copy.set, &set)?;
+    set.problems.extend(tables.left_behind());
+    Ok((set, tables))
+}
+
+fn write(
+    out: &mut Out,
+    reader: &Reader,
+    set: &Dataset,
+    tables: &Tables,
+    copy: &DatasetCopy,
+    format: layout::Format,
+) -> Ended {
     inside(&copy.set, &copy.out)?;
     tell_problems(out, &set.problems)?;
     let bar = progress(set.items.len() as u64, "pictures");
-    let written = layout::write(set, &copy.out, format, |path| {
+    let written = layout::write(set, &copy.out, format, tables, |path| {
         bar.inc(1);
         reader.upright(path)
     });
@@ -225,10 +258,11 @@ fn inside(set: &Path, to: &Path) -> Result<(), CliError> {
 fn summary(out: &mut Out, set: &Dataset, to: &Path) -> Ended {
     let counts: BTreeMap<Split, usize> = Split::ALL.map(|split| (split, set.of(split).count())).into();
     let objects: usize = set.items.iter().map(|item| item.objects.len()).sum();
+    let crowds: usize = set.items.iter().map(|item| item.crowds.len()).sum();
     if out.json {
         out.value(&json!({
             "out": RawPath::from(to), "kind": set.kind, "classes": set.names, "pictures": counts, "objects": objects,
-            "problems": set.problems,
+            "crowds": crowds, "problems": set.problems,
         }))?;
     } else {
         let parts: Vec<String> =
@@ -250,34 +284,6 @@ fn tell_problems(out: &mut Out, problems: &[Problem]) -> Result<(), CliError> {
         problems.iter().try_for_each(|problem| out.line(problem.to_string()))?;
     }
     Ok(())
-}
-
-/// Pictures that stay together: those that look alike, and those that the key says.
-fn groups(set: &Dataset, looks: &[Result<Look, String>], key: Option<&str>) -> Result<Vec<usize>, CliError> {
-    let known: Vec<(usize, &Look)> =
-        looks.iter().enumerate().filter_map(|(i, l)| Some((i, l.as_ref().ok()?))).collect();
-    let mut links = near(&known);
-    let named = |item: &Item| -> Option<String> {
-        let name = item.image.file_name()?.to_string_lossy().into_owned();
-        match key? {
-            "folder" => item.image.parent().map(|parent| parent.display().to_string()),
-            key => name.split_once(key.strip_prefix("prefix:")?).map(|(before, _)| before.to_owned()),
-        }
-    };
-    match key {
-        None | Some("folder") => {}
-        Some(key) if key.strip_prefix("prefix:").is_some_and(|text| !text.is_empty()) => {}
-        Some(key) => {
-            return Err(CliError::Usage(format!("`{key}` is no way to group; write folder, or prefix:_ with a text")));
-        }
-    }
-    let mut first: BTreeMap<String, usize> = BTreeMap::new();
-    for (number, item) in set.items.iter().enumerate() {
-        if let Some(name) = named(item) {
-            links.push((*first.entry(name).or_insert(number), number));
-        }
-    }
-    Ok(groups_of(set.items.len(), links))
 }
 
 fn check_set(out: &mut Out, reader: &Reader, set: &Path, sheet: Option<&Path>) -> Ended {

@@ -1,6 +1,6 @@
 //! The `runs` group: what training gave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -90,10 +90,12 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
     }
 }
 
-/// A run's folder as it is named, or by the name that `runs list` tells.
+/// A run's folder as it is named, or by the name that `runs list` tells: what else there is of that name, a set perhaps, is
+/// no run.
 fn placed(workspace: &Path, run: &Path) -> PathBuf {
     let named = workspace.join("runs").join(run);
-    if !run.exists() && run.components().count() == 1 && named.is_dir() { named } else { run.to_owned() }
+    let is_name = run.components().count() == 1 && named.is_dir();
+    if is_name && !run.join("args.yaml").is_file() { named } else { run.to_owned() }
 }
 
 fn list(out: &mut Out, runs: &Path) -> Ended {
@@ -185,17 +187,13 @@ fn compare(out: &mut Out, dirs: &[PathBuf]) -> Ended {
         runs.iter().try_for_each(|run| out.value(&run.value()))?;
         return Ok(Outcome::Done);
     }
-    let keys: std::collections::BTreeSet<&String> = runs.iter().flat_map(|run| run.args.keys()).collect();
-    let row = |name: &str, values: Vec<String>| {
-        let cells: Vec<String> = values.iter().map(|value| format!("{value:>22}")).collect();
-        format!("{name:<22} {}", cells.join(" "))
-    };
-    out.line(row("", runs.iter().map(|run| run.name.clone()).collect()))?;
+    let keys: BTreeSet<&String> = runs.iter().flat_map(|run| run.args.keys()).collect();
+    let mut rows = vec![("", runs.iter().map(|run| run.name.clone()).collect::<Vec<String>>())];
     for key in keys {
         let values: Vec<String> =
             runs.iter().map(|run| run.args.get(key).map_or("-".into(), Value::to_string)).collect();
         if values.windows(2).any(|pair| pair[0] != pair[1]) {
-            out.line(row(key, values))?;
+            rows.push((key, values));
         }
     }
     let best = |name: &str| -> Vec<String> {
@@ -205,8 +203,15 @@ fn compare(out: &mut Out, dirs: &[PathBuf]) -> Ended {
     for name in ["epoch"].iter().chain(&SHOWN) {
         let values = best(name);
         if values.iter().any(|value| value != "-") {
-            out.line(row(name, values))?;
+            rows.push((name, values));
         }
+    }
+    // Paths are long: a column is as wide as what is in it.
+    let wide = |run: usize| rows.iter().map(|(_, values)| values[run].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..runs.len()).map(wide).collect();
+    for (name, values) in &rows {
+        let cells: Vec<String> = values.iter().zip(&widths).map(|(value, width)| format!("{value:>width$}")).collect();
+        out.line(format!("{name:<22} {}", cells.join("  ")))?;
     }
     Ok(Outcome::Done)
 }

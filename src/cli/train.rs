@@ -19,7 +19,7 @@ use super::dataset::Reader;
 use super::output::{Out, tell};
 use super::{CliError, Ended, Outcome};
 use crate::config::Config;
-use crate::domain::display_safe;
+use crate::domain::{RawPath, display_safe};
 use crate::files;
 use crate::learn::dataset::{self, Dataset, Fate, Problem, Split};
 use crate::learn::train::TrainError;
@@ -44,6 +44,7 @@ impl From<TrainError> for CliError {
             TrainError::Setting(_) | TrainError::Data { .. } | TrainError::Weights(_) | TrainError::Class { .. } => {
                 Self::Usage(error.to_string())
             }
+            TrainError::NotFinite => Self::Diverged(error.to_string()),
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -126,7 +127,11 @@ pub(super) fn usable(data: &Dataset, despite: bool) -> Result<(), CliError> {
 
 /// What the weights' cards say of their origin.
 fn origin(command: &Command) -> String {
-    origin_of(&command.model, command.origin.as_deref())
+    let data = command.data.as_deref().and_then(Path::file_name).map(|name| RawPath(name.into()).to_string());
+    let mut words: Vec<String> = ["train".to_owned()].into_iter().chain(data).chain(command.options.clone()).collect();
+    words.extend(command.head.as_ref().map(|head| format!("--head {}", format!("{head:?}").to_lowercase())));
+    let said = format!("`{}`", words.join(" "));
+    origin_of(&command.model, Some(&command.origin.as_ref().map_or(said.clone(), |more| format!("{said}; {more}"))))
 }
 
 fn origin_of(model: &str, more: Option<&str>) -> String {
@@ -158,6 +163,8 @@ fn begin_folder(
     own: &[(&str, Value)],
     options: &impl Serialize,
 ) -> Result<PathBuf, CliError> {
+    // Where there is nothing to compute on, no folder is left behind.
+    Runtime::open(Config::load(workspace)?.device, Precision::Fp32, None).map_err(CliError::failed)?;
     let dir = folder(&workspace.join(&command.runs), command.name.as_deref())?;
     let mut own = own.to_vec();
     own.extend(command.tune.map(|count| (TUNE, count.into())));
@@ -267,11 +274,13 @@ impl Going {
     }
 }
 
-/// Tells how a run ended; where nobody reads, the exit code does.
-fn told(out: &mut Out, dir: &Path, ended: &RunEnded) -> Ended {
+/// Tells how a run of so many epochs ended; where nobody reads, the exit code does.
+fn told(out: &mut Out, dir: &Path, ended: &RunEnded, epochs: u64) -> Ended {
     if out.json {
         let best = ended.best.map(|(epoch, fitness)| json!({ "epoch": epoch, "fitness": fitness }));
-        out.offer_value(&json!({ "run": dir, "stopped": ended.stopped, "epochs": ended.epochs, "best": best }))?;
+        out.offer_value(
+            &json!({ "run": dir, "stopped": ended.stopped, "epochs": ended.epochs, "of": epochs, "best": best }),
+        )?;
     } else if ended.stopped {
         out.offer(&format!(
             "stopped in epoch {}; `sightline train --resume {}` goes on",
@@ -284,7 +293,13 @@ fn told(out: &mut Out, dir: &Path, ended: &RunEnded) -> Ended {
             .map(|(epoch, fitness)| format!(", best epoch {epoch} (fitness {fitness:.4})"))
             .unwrap_or_default();
         let many = if ended.epochs == 1 { "" } else { "s" };
-        out.offer(&format!("{} epoch{many}{best}: {}", ended.epochs, dir.join("weights/best.safetensors").display()));
+        let early = if ended.epochs < epochs {
+            format!(" of {epochs}, ended early for none was better (`patience`)")
+        } else {
+            String::new()
+        };
+        let weights = dir.join("weights/best.safetensors");
+        out.offer(&format!("{} epoch{many}{early}{best}: {}", ended.epochs, weights.display()));
     }
     // A run that was stopped is not done: what would follow it must not.
     Ok(if ended.stopped { Outcome::NotOk } else { Outcome::Done })
@@ -296,12 +311,12 @@ fn folder(runs: &Path, name: Option<&str>) -> Result<PathBuf, CliError> {
     let failed = |dir: &Path, error: std::io::Error| {
         CliError::Failed(format!("cannot make {}: {error}; choose another folder (--runs)", dir.display()))
     };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if let Some(name) = name.filter(|name| name.is_empty() || name.starts_with('.') || !name.bytes().all(plain)) {
+        return Err(CliError::Usage(format!("`{}` is no name: letters, digits, - _ . only", display_safe(name))));
+    }
     std::fs::create_dir_all(runs).map_err(|error| failed(runs, error))?;
     if let Some(name) = name {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
-            return Err(CliError::Usage(format!("`{}` is no name: letters, digits, - _ . only", display_safe(name))));
-        }
         let dir = runs.join(name);
         return match make(&dir) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(CliError::Refused(format!(

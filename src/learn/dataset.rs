@@ -4,12 +4,17 @@
 
 pub mod check;
 pub mod coco;
+mod csv;
 pub mod folders;
 pub mod layout;
+mod lookup;
 pub(in crate::learn) mod making;
+mod mask;
 pub mod problem;
 pub mod sheet;
 pub mod split;
+pub mod tables;
+pub(in crate::learn) mod trace;
 mod upright;
 pub mod versions;
 pub mod voc;
@@ -90,8 +95,19 @@ pub struct Item {
     pub image: PathBuf,
     /// What it is for.
     pub split: Split,
-    /// What is in it; empty for background.
+    /// What is in it; with no crowds either it is background.
     pub objects: Vec<Object>,
+    /// Regions of many objects of a class that are not told apart. They are apart from the objects, so that nobody learns from them;
+    /// what is found in them is neither right nor wrong.
+    pub crowds: Vec<Object>,
+}
+
+impl Item {
+    /// Whether nothing is labelled in it.
+    #[must_use]
+    pub fn is_background(&self) -> bool {
+        self.objects.is_empty() && self.crowds.is_empty()
+    }
 }
 
 /// What the labels are.
@@ -131,6 +147,23 @@ impl Dataset {
                 false
             }
             _ => true,
+        });
+    }
+
+    /// Leaves out crowds, for what cannot hold them or learn from them, and the pictures in which nothing else is: without them
+    /// they would pass for pictures of nothing. Both are listed with the other problems.
+    pub fn leave_out_crowds(&mut self) {
+        let Self { items, problems, .. } = self;
+        items.retain_mut(|item| {
+            let crowds = std::mem::take(&mut item.crowds).len();
+            if crowds == 0 {
+                return true;
+            }
+            let is_kept = !item.objects.is_empty();
+            let what = if is_kept { "they are" } else { "nothing else is in it, and it is" };
+            let reason = format!("{crowds} of its regions are crowds, which only COCO files hold: {what} left out");
+            problems.push(Problem::rejected(&item.image, None, reason));
+            is_kept
         });
     }
 

@@ -35,6 +35,15 @@ pub struct Labelled {
     pub pixels: RgbImage,
     /// What is in it.
     pub objects: Vec<Marked>,
+    /// Where there are too many to tell apart: what is found there counts neither for nor against, by the protocol of COCO.
+    pub crowds: Vec<Marked>,
+}
+
+impl Labelled {
+    /// Objects, then crowds.
+    fn marks(&self) -> impl Iterator<Item = (&Marked, bool)> {
+        self.objects.iter().map(|object| (object, false)).chain(self.crowds.iter().map(|crowd| (crowd, true)))
+    }
 }
 
 /// What pictures have in them and what was found, by boxes and, for a network that outlines, by masks.
@@ -107,10 +116,10 @@ impl Judged {
             }
         }
         for (picture, found) in pictures.iter().zip(&all) {
-            self.boxes.push(by_boxes(&picture.objects, found));
+            self.boxes.push(by_boxes(picture, found));
             if let Some(masks) = &mut self.masks {
                 let size = (picture.pixels.width(), picture.pixels.height());
-                masks.push(by_masks(&picture.objects, found, size)?);
+                masks.push(by_masks(picture, found, size)?);
             }
         }
         Ok(all)
@@ -138,31 +147,33 @@ fn targets(pictures: &[Labelled], members: &[(usize, Letterbox)], outlines: bool
     (Targets { objects, masks: outlines.then_some(masks) }, size)
 }
 
-fn by_boxes(objects: &[Marked], found: &[Detection]) -> Picture {
+fn by_boxes(picture: &Labelled, found: &[Detection]) -> Picture {
     let shape = |[l, t, r, b]: [f32; 4]| Shape::Box([l, t, r - l, b - t].map(f64::from));
-    let truth = |object: &Marked| {
+    let truth = |(object, crowd): (&Marked, bool)| {
         let shape = shape(bounds(&object.corners));
-        Truth { class: object.class, area: shape.area(), shape, crowd: false }
+        // By its outline where it has one, as COCO files state it: it decides what counts as small.
+        let area = if object.outlined { f64::from(area(&object.corners)) } else { shape.area() };
+        Truth { class: object.class, area, shape, crowd }
     };
     let one = |detection: &Detection| Found {
         class: detection.class,
         shape: shape(detection.bounding_box.0),
         score: f64::from(detection.confidence),
     };
-    Picture { truths: objects.iter().map(truth).collect(), found: found.iter().map(one).collect() }
+    Picture { truths: picture.marks().map(truth).collect(), found: found.iter().map(one).collect() }
 }
 
-fn by_masks(objects: &[Marked], found: &[Detection], (width, height): (u32, u32)) -> Result<Picture, VisionError> {
+fn by_masks(labelled: &Labelled, found: &[Detection], (width, height): (u32, u32)) -> Result<Picture, VisionError> {
     let damaged = |error: masks::MaskError| VisionError::Setting(error.to_string());
     let mut picture = Picture::default();
-    for object in objects {
+    for (object, crowd) in labelled.marks() {
         let mut bitmap = Bitmap::new(width, height);
         fill(&object.corners, width as usize, height as usize, |place| {
             bitmap.set(place as u32 % width, place as u32 / width, true);
         });
         let shape = Shape::Mask(Runs::of(&masks::encode(&bitmap)).map_err(damaged)?);
         let area = f64::from(area(&object.corners));
-        picture.truths.push(Truth { class: object.class, area, shape, crowd: false });
+        picture.truths.push(Truth { class: object.class, area, shape, crowd });
     }
     for detection in found {
         let Some(mask) = &detection.mask else { continue };

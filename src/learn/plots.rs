@@ -100,8 +100,10 @@ fn chart(
         Scale::Shares => (0.0, 1.0),
         Scale::Whole => {
             let (low, high) = span(&ys);
-            // One value alone has some room around it; what cannot be negative begins at 0.
-            let margin = if high > low { (high - low) * 0.05 } else { (high.abs() * 0.1).max(1e-3) };
+            // One value alone has some room around it, and those that hardly differ so much that ticks do; what cannot be
+            // negative begins at 0.
+            let margin =
+                if high > low { ((high - low) * 0.05).max(high.abs() * 0.0025) } else { (high.abs() * 0.1).max(1e-3) };
             (if low >= 0.0 { (low - margin).max(0.0) } else { low - margin }, high + margin)
         }
     };
@@ -371,6 +373,49 @@ mod tests {
         let names = ["a", "a\u{202e}b", "a very long name of a class indeed"].map(str::to_owned);
         assert!(is_drawn(&confusion(&confused, &names).unwrap()));
         assert!(is_drawn(&confusion(&Confusion::new(100), &[]).unwrap()));
+    }
+
+    #[test]
+    fn the_curves_of_a_detector_are_where_its_figures_are() {
+        use crate::learn::metrics::ultralytics::{Curves, score};
+        use crate::learn::metrics::{Picture, Shape, Truth};
+        let truth = |class| Truth { class, area: 1.0, shape: Shape::Box([0.0, 0.0, 1.0, 1.0]), crowd: false };
+        // Level lines: each class and each chart has a height of its own.
+        let scores = |heights: &[[f64; 4]]| {
+            let classes = 0..heights.len() as u32;
+            let of = |chart: usize| heights.iter().map(|class| vec![class[chart]; 1000]).collect();
+            let mut scores = score(&[Picture { truths: classes.clone().map(truth).collect(), ..Picture::default() }]);
+            let (precision_by_recall, f1, precision, recall) = (of(0), of(1), of(2), of(3));
+            scores.curves = Curves { classes: classes.collect(), precision, recall, f1, precision_by_recall };
+            scores
+        };
+        // The row in which the most of a colour is: that of its line.
+        let row = |picture: &RgbImage, colour: RGBColor| {
+            let mut rows = vec![0; picture.height() as usize];
+            let same = |pixel: &image::Rgb<u8>| pixel.0 == [colour.0, colour.1, colour.2];
+            picture.enumerate_pixels().filter(|(.., pixel)| same(pixel)).for_each(|(_, y, _)| rows[y as usize] += 1);
+            let (row, length) = rows.iter().enumerate().max_by_key(|(_, length)| **length).unwrap();
+            assert!(*length > 500, "a line of {length} pixels");
+            row as u32
+        };
+        let names = ["red", "blue"].map(str::to_owned);
+        let one = detector(&scores(&[[0.8, 0.6, 0.4, 0.2]]), &names, "Box").unwrap();
+        let files: Vec<&str> = one.iter().map(|(file, _)| file.as_str()).collect();
+        assert_eq!(files, ["BoxPR_curve.png", "BoxF1_curve.png", "BoxP_curve.png", "BoxR_curve.png"]);
+        let rows: Vec<u32> = one.iter().map(|(_, picture)| row(picture, COLOURS[0])).collect();
+        let steps: Vec<u32> = rows.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(steps.iter().all(|step| *step > 80 && step.abs_diff(steps[0]) < 3), "evenly downwards: {rows:?}");
+
+        // Two classes have their mean between them, in black.
+        let two = detector(&scores(&[[0.9; 4], [0.1; 4]]), &names, "Mask").unwrap();
+        for (file, picture) in &two {
+            let middle = u32::midpoint(row(picture, COLOURS[0]), row(picture, COLOURS[1]));
+            let mean = picture.get_pixel(picture.width() / 2, middle);
+            assert!(file.starts_with("Mask") && mean.0 == [0; 3], "{file}: {mean:?}");
+        }
+
+        // Nothing found, and no class at all: axes, and no panic.
+        assert!(detector(&Scores::default(), &[], "Box").unwrap().iter().all(|(_, picture)| is_drawn(picture)));
     }
 
     #[test]

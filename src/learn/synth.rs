@@ -4,7 +4,7 @@
 //!
 //! In the order in which a photograph is made: a [`design`] is chosen and its `face` (or `blister`) drawn on a `canvas`;
 //! `solid` makes a body of it; a `scene` places bodies and `clutter` on a `table` below a `camera`; `paint` draws what is
-//! seen, `lens` makes a photograph of it, `trace` finds the outlines; `set` writes many; `crop` makes what an embedder learns from, one at a time, `crop_set` many.
+//! seen, `lens` makes a photograph of it, `dataset::trace` finds the outlines; `set` writes many; `crop` makes what an embedder learns from, one at a time, `crop_set` many.
 
 mod blister;
 mod camera;
@@ -23,7 +23,6 @@ mod solid;
 mod table;
 #[cfg(test)]
 mod tests;
-mod trace;
 mod words;
 
 pub use design::{Form, Pack};

@@ -63,7 +63,8 @@ pub enum TrainError {
     Weights(String),
     /// Numbers that are none.
     #[error(
-        "the loss or a weight is not a finite number any more; weights of the last good epoch, if there was one, are in the run's          `weights/`: begin a new run from them (`--model`) with a lower learning rate (`lr0=…`)"
+        "the loss or a weight is not a finite number any more; weights of the last good epoch, if there was one, are in the run's \
+         `weights/`: begin a new run from them (`--model`) with a lower learning rate (`lr0=…`)"
     )]
     NotFinite,
     /// The disk.
@@ -102,5 +103,13 @@ impl TrainError {
     pub(crate) fn io(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }
+    }
+
+    /// For `map_err` where a run judges itself: a network that gives no numbers has learnt to.
+    pub(crate) fn learnt(self) -> Self {
+        match self {
+            Self::Vision(VisionError::NotFinite) => Self::NotFinite,
+            other => other,
+        }
     }
 }

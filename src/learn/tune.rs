@@ -211,7 +211,13 @@ pub fn is_hopeless(trial: &Trial, others: &[Trial], epochs: u64) -> bool {
 /// The settings that are searched over, as they were given.
 #[must_use]
 pub fn given(ranges: &[Range], options: &Value) -> Settings {
-    ranges.iter().filter_map(|range| Some((range.key.to_owned(), options.get(range.key)?.as_f64()?))).collect()
+    ranges.iter().filter_map(|range| Some((range.key.to_owned(), typed(options.get(range.key)?.as_f64()?)))).collect()
+}
+
+/// A number as it was typed: what options keep in 32 bits would be recorded with the digits of 64.
+fn typed(value: f64) -> f64 {
+    let short = value as f32;
+    if f64::from(short) == value { short.to_string().parse().unwrap_or(value) } else { value }
 }
 
 impl Range {
@@ -277,6 +283,13 @@ mod tests {
             drawn += best(&found[..11]) / 20.0;
         }
         assert!(near > drawn && near > 0.99, "{near} by changing the best, {drawn} by chance");
+    }
+
+    #[test]
+    fn what_was_given_is_recorded_as_it_was_typed() {
+        let options = serde_json::json!({ "lr0": 0.01, "hsv_h": 0.015_f32, "degrees": 0.0_f32, "epochs": 3 });
+        let expected = [("degrees", 0.0), ("hsv_h", 0.015), ("lr0", 0.01)].map(|(key, value)| (key.to_owned(), value));
+        assert_eq!(given(DETECTOR, &options), Settings::from(expected));
     }
 
     #[test]

@@ -15,7 +15,8 @@ from pycocotools import mask as masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from sklearn import metrics
-from ultralytics.utils.metrics import ap_per_class, box_iou
+from sklearn.calibration import calibration_curve
+from ultralytics.utils.metrics import Metric, ap_per_class, box_iou, mask_iou
 from ultralytics.models.yolo.detect import DetectionValidator
 
 random = np.random.default_rng(7)
@@ -79,8 +80,8 @@ def coco(pictures, kind):
     return {"stats": judged.stats.tolist(), "classes": [float(precision[:, :, c].mean()) for c in range(CLASSES)]}
 
 
-def ultralytics(pictures):
-    """Ultralytics' matching and curves on the boxes."""
+def ultralytics(pictures, kind):
+    """Ultralytics' matching and curves, by boxes or by masks."""
     matcher = DetectionValidator.__new__(DetectionValidator)
     matcher.iouv = torch.linspace(0.5, 0.95, 10)
     right, scores, said, there = [], [], [], []
@@ -93,7 +94,12 @@ def ultralytics(pictures):
         if not found:
             continue
         if one["truths"]:
-            matched = matcher.match_predictions(found_classes, truth_classes, box_iou(corners(one["truths"]), corners(found)))
+            if kind == "segm":
+                flat = lambda things: torch.from_numpy(np.stack([masks.decode(t["mask"]).ravel() for t in things])).float()
+                overlap = mask_iou(flat(one["truths"]), flat(found))
+            else:
+                overlap = box_iou(corners(one["truths"]), corners(found))
+            matched = matcher.match_predictions(found_classes, truth_classes, overlap)
         else:
             matched = torch.zeros(len(found), 10, dtype=torch.bool)
         right.append(matched.numpy())
@@ -101,7 +107,11 @@ def ultralytics(pictures):
         said += found_classes.tolist()
     outcome = ap_per_class(np.concatenate(right), np.array(scores), np.array(said), np.array(there))
     _, _, p, r, f1, ap, classes = outcome[:7]
-    return {"precision": p.tolist(), "recall": r.tolist(), "f1": f1.tolist(), "ap": ap.tolist(), "classes": classes.tolist()}
+    whole = Metric()
+    whole.update(outcome[2:])
+    means = {name: float(value) for name, value in zip(["precision", "recall", "map50", "map50_95"], whole.mean_results())}
+    each = {"precision": p.tolist(), "recall": r.tolist(), "f1": f1.tolist(), "ap": ap.tolist(), "classes": classes.tolist()}
+    return each | {"mean": means | {"map75": float(whole.map75)}}
 
 
 def classification():
@@ -123,13 +133,13 @@ def classification():
         "average_precision": [metrics.average_precision_score(truths == c, scores[:, c]) for c in met],
         "pixel_iou": metrics.jaccard_score(truths, answers, labels=range(5), average=None, zero_division=0).tolist(),
     }
-    confidences = scores.max(1)
-    edges, gap = np.linspace(0, 1, 11), 0.0
-    for low, high in zip(edges[:-1], edges[1:]):
-        held = (confidences > low) & (confidences <= high)
-        if held.any():
-            gap += held.mean() * abs((scores.argmax(1) == truths)[held].mean() - confidences[held].mean())
-    figures["calibration_error"] = gap
+    # scikit-learn has the curve; the error is the mean distance from its diagonal, by how many answers each bin has.
+    confidences, figures["calibration_error"] = scores.max(1), {}
+    for bins in (10, 15):
+        right, sure = calibration_curve(scores.argmax(1) == truths, confidences, n_bins=bins)
+        place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidences)
+        share = np.bincount(place, minlength=bins) / len(confidences)
+        figures["calibration_error"][bins] = float((share[share > 0] * np.abs(right - sure)).sum())
     return {"truths": truths.tolist(), "answers": answers.tolist(), "scores": scores.tolist(), "figures": figures}
 
 
@@ -144,7 +154,7 @@ pictures = [picture() for _ in range(24)]
 out = {
     "pictures": pictures,
     "coco": {kind: coco(pictures, kind) for kind in ["bbox", "segm"]},
-    "ultralytics": ultralytics(pictures),
+    "ultralytics": {kind: ultralytics(pictures, kind) for kind in ["bbox", "segm"]},
     "classification": classification(),
     "bounds": bounds(),
 }

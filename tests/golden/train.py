@@ -11,10 +11,12 @@ copied: only what it returns is written down.
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from ultralytics.cfg import get_cfg
+from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
 import weights
@@ -30,6 +32,8 @@ OBJECTS = [
     [],
     [[0, 0, 0, 160, 160], [0, 40, 40, 80, 120], [1, 90, 90, 110, 150], [2, 120, 8, 156, 30]],
 ]
+# Objects of each class, for weights by how rare they are.
+COUNTS = [40, 0, 5]
 # Tensors that are looked at after the steps: one of every kind, from both ends.
 LOOKED_AT = [
     "model.0.conv.weight",
@@ -149,8 +153,30 @@ def run(segments, method):
     return found
 
 
+class Weighing(DetectionTrainer):
+    """The reference's trainer, of which nothing but its weights of classes is wanted."""
+
+    def __init__(self, net, power):
+        self.model, self.device, self.args = net, "cpu", SimpleNamespace(cls_pw=power)
+        self.data = {"nc": len(COUNTS), "names": dict(enumerate("abc"))}
+        labels = [{"cls": np.full((count, 1), float(cls))} for cls, count in enumerate(COUNTS)]
+        self.train_loader = SimpleNamespace(dataset=SimpleNamespace(labels=labels))
+
+
+def weighted(power):
+    """Where classes count by how rare they are; one has no object to learn from."""
+    net = model(False)
+    Weighing(net, power).set_class_weights()
+    loss, parts = net(batch(False))
+    loss.sum().backward()
+    norm = math.sqrt(sum(float((p.grad.double() ** 2).sum()) for p in net.parameters() if p.grad is not None))
+    found = [float(weight) for weight in net.class_weights]
+    return {"counts": COUNTS, "power": power, "weights": found, "parts": named(parts), "gradient": norm}
+
+
 if __name__ == "__main__":
-    found = {"side": SIDE, "objects": OBJECTS}
+    found = {"side": SIDE, "objects": OBJECTS, "weighted": [weighted(power) for power in (0.5, 1.0)]}
+    print(found["weighted"])
     for name, segments, method in [("detect_sgd", False, "sgd"), ("segment_sgd", True, "sgd"), ("segment_adamw", True, "adamw")]:
         found[name] = run(segments, method)
         print(name, found[name]["parts"], found[name]["gradient"], found[name]["steps"][-1])

@@ -2,6 +2,7 @@
 
 mod dataset;
 mod embed;
+mod fitness;
 mod metrics;
 mod train;
 mod versions;

@@ -3,6 +3,8 @@
 mod bombs;
 mod commands;
 mod datasets;
+mod detectors;
+mod endings;
 mod flood;
 mod full_disk;
 mod hands;

@@ -149,7 +149,8 @@ pub(in crate::cli) enum Dataset {
         /// The same seed divides the same way.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Keeps pictures together by folder, or by the part of their name before a text: prefix:_
+        /// Keeps pictures together by folder, by the part of their name before a text (prefix:_), or by what a table beside the set
+        /// (metadata.jsonl or .csv, a drawn set's instances.jsonl) or a COCO file's `images` say of them (key:patient).
         #[arg(long, value_name = "KEY")]
         group_by: Option<String>,
     },

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::show::Show;
-use super::tune::{self, After, One, Search};
+use super::tune::{self, After, One, Search, effective};
 use super::{
     Going, Prepared, args_of, begin_folder, file_of, model_of, origin, origin_of, run_folder, set_of, told, write_args,
 };
@@ -24,6 +24,10 @@ use crate::vision::yolo::Plan;
 /// A new run.
 pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Option<Checkpoint>) -> Ended {
     let options = Options::from_pairs(&command.options).map_err(CliError::Usage)?;
+    let asked = |key: &&str| command.options.iter().any(|pair| pair.split('=').next() == Some(*key));
+    for key in options.without_effect().into_iter().filter(|key| *key != "mosaic").filter(asked) {
+        tell(&format!("`{key}` has no effect: `optimizer=auto` chooses it; name one (for example optimizer=adamw)"));
+    }
     let (data_path, data) = set_of(workspace, command)?;
     if data.kind == Kind::Classify {
         return Err(CliError::Usage(format!(
@@ -72,7 +76,7 @@ fn go(out: &mut Out, workspace: &Path, prepared: Prepared, options: &Options) ->
     let (data, dir) = ((&prepared.data, prepared.data_path.as_path()), prepared.dir);
     let one = One { dir: dir.clone(), options: options.clone(), begin: prepared.begin, stop: &going.stop };
     let ended = once(out, &going, data, one, &mut |_, _| true)?;
-    told(out, &dir, &ended)
+    told(out, &dir, &ended, options.epochs)
 }
 
 /// A search over settings.
@@ -87,7 +91,8 @@ fn search(
     let going = Going::new(workspace, &prepared.dir, true)?;
     let data = (&prepared.data, prepared.data_path.as_path());
     let (epochs, seed) = (options.epochs, options.seed);
-    let search = Search { dir: &prepared.dir, count, ranges: DETECTOR, epochs, seed, stop: &going.stop };
+    let ranges = &effective(DETECTOR, &options.without_effect());
+    let search = Search { dir: &prepared.dir, count, ranges, epochs, seed, stop: &going.stop };
     search.go(out, options, weights, &mut |out, one: One<Options>, after| {
         one.options.check().map_err(CliError::Usage)?;
         write_args(&one.dir, data.1, model, &[], &one.options)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::show::Show;
-use super::tune::{self, After, One, Search};
+use super::tune::{self, After, One, Search, effective};
 use super::{
     Going, Prepared, args_of, begin_folder, file_of, model_of, origin, origin_of, run_folder, set_of, told, write_args,
 };
@@ -175,7 +175,7 @@ fn go(out: &mut Out, workspace: &Path, prepared: Prepared, options: &Options, wa
         let dir = prepared.dir;
         let one = One { dir: dir.clone(), options: options.clone(), begin: prepared.begin, stop: &going.stop };
         let ended = once(out, &going, data, way, one, &mut |_, _| true)?;
-        return told(out, &dir, &ended);
+        return told(out, &dir, &ended, options.epochs);
     }
     let read = |path: &Path| going.read(path);
     let policy = (options.policy(), options.cache_mb << 20);
@@ -217,7 +217,8 @@ fn search(
     let going = Going::new(workspace, &prepared.dir, true)?;
     let data = (&prepared.data, prepared.data_path.as_path());
     let (epochs, seed) = (options.epochs, options.seed);
-    let search = Search { dir: &prepared.dir, count, ranges: EMBEDDER, epochs, seed, stop: &going.stop };
+    let ranges = &effective(EMBEDDER, options.without_effect(way.aim(), false));
+    let search = Search { dir: &prepared.dir, count, ranges, epochs, seed, stop: &going.stop };
     search.go(out, options, weights, &mut |out, one: One<Options>, after| {
         one.options.check().map_err(CliError::Usage)?;
         write_args(&one.dir, data.1, model, &way.own(), &one.options)?;

@@ -33,7 +33,7 @@ pub(super) struct Search<'a> {
     /// How many trials.
     pub(super) count: usize,
     /// What is searched over.
-    pub(super) ranges: &'static [Range],
+    pub(super) ranges: &'a [Range],
     /// How long a trial is.
     pub(super) epochs: u64,
     /// Of what is drawn.
@@ -88,16 +88,25 @@ impl Search<'_> {
             }
             let stop = AtomicBool::new(false);
             let (mut pruned, mut failed) = (false, None);
-            let ended =
-                run(out, One { dir: dir.clone(), options: told, begin, stop: &stop }, &mut |epoch, fitness| {
-                    failed = record.add(Line::Epoch { trial: number, epoch, fitness }).err();
-                    pruned = is_hopeless(&record.trials[number - 1], &past, self.epochs);
-                    !pruned && failed.is_none()
-                })?;
+            let ended = run(out, One { dir: dir.clone(), options: told, begin, stop: &stop }, &mut |epoch, fitness| {
+                failed = record.add(Line::Epoch { trial: number, epoch, fitness }).err();
+                pruned = is_hopeless(&record.trials[number - 1], &past, self.epochs);
+                !pruned && failed.is_none()
+            });
             if let Some(error) = failed {
                 return Err(error);
             }
-            if ended.stopped && !pruned {
+            // Settings that nothing can be learnt by are found by trying; the others are still to be tried.
+            let stopped = match ended {
+                Ok(ended) => ended.stopped,
+                Err(CliError::Diverged(_)) => {
+                    tell(&format!("trial {number} is over: its loss or weights are not finite numbers any more"));
+                    pruned = true;
+                    false
+                }
+                Err(error) => return Err(error),
+            };
+            if stopped && !pruned {
                 out.offer(&format!(
                     "stopped in trial {number} of {}; `sightline train --resume {}` goes on",
                     self.count,
@@ -187,6 +196,16 @@ impl Record {
         self.trials = read(&self.text).map_err(CliError::Failed)?;
         Ok(())
     }
+}
+
+/// The ranges of those settings that have an effect, told where some have none.
+pub(super) fn effective(ranges: &[Range], idle: &[&str]) -> Vec<Range> {
+    let (left_out, searched): (Vec<Range>, Vec<Range>) = ranges.iter().partition(|range| idle.contains(&range.key));
+    if !left_out.is_empty() {
+        let keys: Vec<&str> = left_out.iter().map(|range| range.key).collect();
+        tell(&format!("not searched over, for with these settings they have no effect: {}", keys.join(", ")));
+    }
+    searched
 }
 
 /// How many trials a search has that goes on; none where a run is no search.

@@ -121,7 +121,7 @@ pub fn check(dataset: &Dataset, looks: &[Result<Look, String>]) -> Report {
     for item in &dataset.items {
         let count = report.splits.entry(item.split).or_default();
         count.pictures += 1;
-        count.background += usize::from(item.objects.is_empty());
+        count.background += usize::from(item.is_background());
         count.objects += item.objects.len();
     }
     let balance = dataset.balance();

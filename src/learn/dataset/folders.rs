@@ -64,7 +64,7 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
         .into_iter()
         .map(|(split, class, image)| {
             let class = names.binary_search(&class).unwrap_or_default() as u32;
-            Item { image, split, objects: vec![Object { class, outline: None }] }
+            Item { image, split, objects: vec![Object { class, outline: None }], crowds: Vec::new() }
         })
         .collect();
     items.sort_by(|a, b| a.image.cmp(&b.image));

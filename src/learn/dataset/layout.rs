@@ -1,10 +1,12 @@
 //! Writing a set: pictures upright, labels in YOLO's layout or as COCO files, all or nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::making::Making;
+use super::tables::Tables;
+use super::walk::tidied;
 use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Split, coco};
 
 /// What is to be written of a picture.
@@ -33,19 +35,24 @@ pub enum Format {
 }
 
 /// Writes a set into a new folder, pictures in `images/<split>/`; or, for classes of whole pictures, in
-/// `<split>/<class>/`. `picture` says what is to be written of each file.
+/// `<split>/<class>/`; `tables` go along. `picture` says what is to be written of each file.
 ///
 /// # Errors
-/// The folder is there already, or would lie among the set's own pictures; the format cannot hold such labels; the file
-/// system refuses; a picture cannot be read. The folder is then not made.
+/// The folder is there already, or would lie among the set's own pictures; the format cannot hold such labels (crowds: see
+/// [`Dataset::leave_out_crowds`]); the file system refuses; a picture cannot be read. The folder is then not made.
 pub fn write(
     dataset: &Dataset,
     dir: &Path,
     format: Format,
+    tables: &Tables,
     picture: impl Fn(&Path) -> Result<Picture, DatasetError>,
 ) -> Result<(), DatasetError> {
     if format == Format::Coco && dataset.kind == Kind::Classify {
         let detail = "its labels are of whole pictures, which COCO files do not hold; export it as yolo".to_owned();
+        return Err(DatasetError::Order { detail });
+    }
+    if format != Format::Coco && dataset.items.iter().any(|item| !item.crowds.is_empty()) {
+        let detail = "some of its regions are crowds, which only COCO files hold; export it as coco".to_owned();
         return Err(DatasetError::Order { detail });
     }
     apart(dataset, dir)?;
@@ -53,7 +60,7 @@ pub fn write(
         distinct(dataset)?;
     }
     let making = Making::begin(dir)?;
-    let (mut taken, mut sizes) = (BTreeSet::new(), BTreeMap::new());
+    let (mut taken, mut sizes, mut places) = (BTreeSet::new(), BTreeMap::new(), HashMap::new());
     let mut written = Dataset { items: Vec::new(), problems: Vec::new(), ..dataset.clone() };
     for item in &dataset.items {
         let Picture { bytes, size } = picture(&item.image)?;
@@ -78,6 +85,7 @@ pub fn write(
             make_parent(&labels)?;
             fs::write(&labels, rows(&item.objects)).map_err(DatasetError::io("write", &labels))?;
         }
+        places.insert(tidied(&item.image), place.clone());
         if format == Format::Coco {
             sizes.insert(place.clone(), size);
             written.items.push(Item { image: place, ..item.clone() });
@@ -88,6 +96,7 @@ pub fn write(
         make_parent(&path)?;
         fs::write(&path, text).map_err(DatasetError::io("write", &path))
     };
+    tables.carried(&places)?.into_iter().try_for_each(|(name, text)| put(Path::new(name), text))?;
     let parts = || Split::ALL.into_iter().filter(|split| dataset.of(*split).next().is_some());
     match format {
         Format::Coco => {

@@ -13,6 +13,9 @@ pub enum DatasetError {
     /// Nothing there.
     #[error("there is no {}; name a data.yaml, a COCO .json, or a folder", shown(.0))]
     Missing(PathBuf),
+    /// No version of it is kept.
+    #[error("{}: no version of it is kept; `sightline dataset snapshot` keeps one", shown(.0))]
+    NoVersion(PathBuf),
     /// No format that is known.
     #[error(
         "{} is no data set that is known: not a YOLO data.yaml, a COCO .json, a folder of Pascal VOC .xml files or a folder with a folder a class",
@@ -75,7 +78,8 @@ impl DatasetError {
     }
 
     /// No picture is left of a set with these problems.
-    pub(in crate::learn) fn empty(path: &Path, problems: &[Problem]) -> Self {
+    #[must_use]
+    pub fn empty(path: &Path, problems: &[Problem]) -> Self {
         let left_out: Vec<&Problem> = problems.iter().filter(|problem| problem.fate == Fate::LeftOut).collect();
         let why = left_out.first().map(|first| match left_out.len() - 1 {
             0 => format!(" that can be used: {first}"),

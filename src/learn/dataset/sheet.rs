@@ -26,7 +26,8 @@ pub fn draw(set: &Dataset, read: impl Fn(&Path) -> Option<RgbImage>) -> RgbImage
         let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
         let (width, height) = (side(picture.width()), side(picture.height()));
         let mut small = imageops::thumbnail(&picture, width, height);
-        item.objects.iter().for_each(|object| label(&mut small, set, object));
+        item.objects.iter().for_each(|object| label(&mut small, set, object, ""));
+        item.crowds.iter().for_each(|crowd| label(&mut small, set, crowd, "crowd: "));
         let (left, top) = ((number % COLUMNS) * SIDE, (number / COLUMNS) * SIDE);
         let (left, top) = (left + (SIDE - width) / 2, top + (SIDE - height) / 2);
         imageops::replace(&mut sheet, &small, i64::from(left), i64::from(top));
@@ -34,7 +35,7 @@ pub fn draw(set: &Dataset, read: impl Fn(&Path) -> Option<RgbImage>) -> RgbImage
     sheet
 }
 
-fn label(canvas: &mut RgbImage, set: &Dataset, object: &Object) {
+fn label(canvas: &mut RgbImage, set: &Dataset, object: &Object, before: &str) {
     let (width, height) = (canvas.width() as f32, canvas.height() as f32);
     let colour = draw::class_colour(object.class);
     let name = set.names.get(object.class as usize).map_or("?", String::as_str);
@@ -50,7 +51,7 @@ fn label(canvas: &mut RgbImage, set: &Dataset, object: &Object) {
         line(canvas, [from[0] * width, from[1] * height], [to[0] * width, to[1] * height], colour);
     }
     let first = corners.first().copied().unwrap_or_default();
-    let short: String = name.chars().take(16).collect();
+    let short: String = before.chars().chain(name.chars()).take(16).collect();
     draw::text(canvas, ((first[0] * width) as i64 + 2, (first[1] * height) as i64 + 2), &short, 1, colour);
 }
 

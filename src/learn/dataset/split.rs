@@ -145,7 +145,7 @@ mod tests {
 
     fn item(number: usize, classes: &[u32]) -> Item {
         let objects = classes.iter().map(|class| Object { class: *class, outline: None }).collect();
-        Item { image: format!("{number}.jpg").into(), split: Split::Train, objects }
+        Item { image: format!("{number}.jpg").into(), split: Split::Train, objects, crowds: Vec::new() }
     }
 
     #[test]

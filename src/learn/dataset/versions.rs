@@ -101,14 +101,14 @@ impl Versions {
                 return Err(wrong("its versions would be kept in /.dvc; put it into a folder of its own first"));
             }
             None if make => begin(parent)?,
-            None => return Err(wrong("no version of it is kept; `sightline dataset snapshot` keeps one")),
+            None => return Err(DatasetError::NoVersion(set.to_owned())),
         };
         let root = dvc.parent().unwrap_or(parent);
         let inner = whole.strip_prefix(root).ok().and_then(Path::to_str).unwrap_or(&name);
         let ours = dvc.join("sightline");
         let records = ours.join(utf8_percent_encode(inner, NON_ALPHANUMERIC).to_string());
         if !records.is_dir() && !make {
-            return Err(wrong("no version of it is kept; `sightline dataset snapshot` keeps one"));
+            return Err(DatasetError::NoVersion(set.to_owned()));
         }
         fs::create_dir_all(&records).map_err(DatasetError::io("make", &records))?;
         let lock = lock(&ours.join("lock"), set)?;

@@ -1,91 +1,85 @@
 //! Pascal VOC: an `.xml` file a picture, in `Annotations/` beside `JPEGImages/`, or beside the pictures.
 
+mod places;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use places::{Named, Places, of_each};
+
 use super::upright::{self, Meant};
 use super::walk::{self, pictures_below};
-use super::{Dataset, DatasetError, Item, Kind, Object, Outline, Problem, Split};
+use super::{Dataset, DatasetError, Fate, Item, Kind, Object, Outline, Problem, Split};
 
 /// Whether a folder holds such files.
 pub(super) fn looks_like(dir: &Path) -> bool {
-    dir.join("Annotations").is_dir() || annotations(dir).is_ok_and(|files| !files.is_empty())
+    let is_one = |path: PathBuf| path.extension().is_some_and(|end| end == "xml");
+    let holds = |dir: &Path| fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| is_one(entry.path())));
+    dir.join("Annotations").is_dir() || holds(dir)
 }
 
-fn annotations(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    let inner = dir.join("Annotations");
-    let dir = if inner.is_dir() { &inner } else { dir };
-    let entries = fs::read_dir(dir).map_err(DatasetError::io("read", dir))?;
-    let mut files: Vec<PathBuf> =
-        entries.flatten().map(|e| e.path()).filter(|path| path.extension().is_some_and(|e| e == "xml")).collect();
-    files.sort();
-    Ok(files)
-}
-
-/// Reads a folder of such files; classes are numbered by name.
+/// Reads a folder of such files; classes are numbered by name. A file's picture is the one that its `folder` and `filename`
+/// name, or that lies where the file itself does; else the only one of its name.
 ///
 /// `ImageSets/Main/{train,val,test}.txt` say what is for what where they are; without them all is to learn from.
 ///
 /// # Errors
 /// A folder cannot be read; there are no pictures.
 pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
+    let inner = dir.join("Annotations");
+    let annotations = if inner.is_dir() { &*inner } else { dir };
     let found = pictures_below(dir)?;
     let mut problems = found.problems;
-    let images: BTreeMap<String, PathBuf> =
-        found.pictures.into_iter().filter_map(|path| Some((stem(&path)?, path))).collect();
+    let places = Places::new(dir, annotations, found.pictures);
     let splits = splits(dir)?;
-    let mut read = Vec::new();
-    for file in annotations(dir)? {
-        let text =
-            match walk::read_bounded(&file, walk::LABELS)?.map(|bytes| String::from_utf8(bytes.unwrap_or_default())) {
-                Ok(Ok(text)) => text,
-                Ok(Err(_)) => {
-                    problems.push(Problem::rejected(&file, None, "it is not text in UTF-8"));
-                    continue;
-                }
-                Err(reason) => {
-                    problems.push(Problem::rejected(&file, None, reason));
-                    continue;
-                }
-            };
-        let annotation = match parse(&file, &text) {
-            Ok((annotation, doubts)) => {
-                problems.extend(doubts);
-                annotation
+    // Pictures of files that cannot be used are not called unlabelled.
+    let (mut read, mut named) = (Vec::new(), BTreeSet::new());
+    for file in walk::files_below(annotations, "xml")? {
+        let (annotation, mut doubts) = match text(&file)?.and_then(|text| parse(&file, &text)) {
+            Ok(parsed) => parsed,
+            Err(reason) => {
+                problems.push(Problem::rejected(&file, None, reason));
+                named.extend(places.beside(&file).cloned());
+                continue;
+            }
+        };
+        let (image, sure) = match places.find(&file, &annotation.picture) {
+            Ok((image, sure, doubt)) => {
+                doubts.extend(doubt.map(|doubt| Problem::doubtful(&file, doubt)));
+                (image, sure)
             }
             Err(reason) => {
                 problems.push(Problem::rejected(&file, None, reason));
                 continue;
             }
         };
-        let named = annotation.picture.as_deref().and_then(|name| stem(Path::new(name)));
-        let Some(image) = stem(&file).and_then(|stem| images.get(&stem)).or_else(|| images.get(&named?)) else {
-            let name = annotation.picture.unwrap_or_default();
-            problems.push(Problem::rejected(&file, None, format!("its picture `{name}` is not there")));
-            continue;
-        };
-        let mut objects = annotation.objects;
-        match upright::stored(image).map(|stored| (stored, upright::meant(stored, annotation.size))) {
-            Some((_, Meant::Stored(by))) => {
-                objects.iter_mut().for_each(|(_, outline)| *outline = upright::turned(outline, by));
-            }
-            Some((stored, Meant::Other)) => {
-                let ((w, h), (width, height)) = (stored.size, annotation.size);
-                let reason = format!(
-                    "it says that its picture has {width} x {height} pixels, it has {w} x {h}; its labels are taken as shares"
-                );
-                problems.push(Problem::doubtful(&file, reason));
-            }
-            Some((_, Meant::Upright)) | None => {}
-        }
-        read.push((image.clone(), objects));
+        read.push((image, file.clone(), sure, (file, annotation, doubts)));
     }
-    if read.is_empty() {
+    let (mut labelled, mut folders) = (Vec::new(), BTreeSet::new());
+    for (image, held) in of_each(read, &mut problems) {
+        named.insert(image.clone());
+        folders.extend(image.parent().map(Path::to_owned));
+        let Some((file, annotation, doubts)) = held else { continue };
+        // With none of its labels left it would pass for a picture of nothing.
+        let is_lost = annotation.objects.is_empty() && doubts.iter().any(|doubt| doubt.fate == Fate::LeftOut);
+        problems.extend(doubts);
+        if is_lost {
+            problems.push(Problem::rejected(&image, None, "none of its labels can be used"));
+            continue;
+        }
+        let objects = turned(&file, &image, annotation, &mut problems);
+        labelled.push((image, objects));
+    }
+    let is_lost =
+        |path: &&PathBuf| !named.contains(*path) && path.parent().is_some_and(|folder| folders.contains(folder));
+    let reason = "no XML file is of it, and so it is not known what is in it";
+    problems.extend(places.lookup.all().filter(is_lost).map(|path| Problem::rejected(path, None, reason)));
+    if labelled.is_empty() {
         return Err(DatasetError::empty(dir, &problems));
     }
     let classes: BTreeSet<&String> =
-        read.iter().flat_map(|(_, objects)| objects.iter().map(|(name, _)| name)).collect();
+        labelled.iter().flat_map(|(_, objects)| objects.iter().map(|(name, _)| name)).collect();
     let names: Vec<String> = classes.into_iter().cloned().collect();
     let item = |(image, objects): (PathBuf, Vec<(String, Outline)>)| {
         let object = |(name, outline): (String, Outline)| Object {
@@ -93,10 +87,37 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
             outline: Some(outline),
         };
         let split = stem(&image).and_then(|stem| splits.get(&stem).copied()).unwrap_or(Split::Train);
-        Item { image, split, objects: objects.into_iter().map(object).collect() }
+        Item { image, split, objects: objects.into_iter().map(object).collect(), crowds: Vec::new() }
     };
-    let items = read.into_iter().map(item).collect();
+    let items = labelled.into_iter().map(item).collect();
     Ok(Dataset { kind: Kind::Detect, names, items, problems })
+}
+
+/// A file's text; the inner error says in words why it has none.
+fn text(file: &Path) -> Result<Result<String, String>, DatasetError> {
+    let bytes = walk::read_bounded(file, walk::LABELS)?;
+    Ok(bytes.and_then(|bytes| {
+        String::from_utf8(bytes.unwrap_or_default()).map_err(|_| "it is not text in UTF-8".to_owned())
+    }))
+}
+
+/// A file's objects in the upright picture.
+fn turned(file: &Path, image: &Path, annotation: Annotation, problems: &mut Vec<Problem>) -> Vec<(String, Outline)> {
+    let mut objects = annotation.objects;
+    match upright::stored(image).map(|stored| (stored, upright::meant(stored, annotation.size))) {
+        Some((_, Meant::Stored(by))) => {
+            objects.iter_mut().for_each(|(_, outline)| *outline = upright::turned(outline, by));
+        }
+        Some((stored, Meant::Other)) => {
+            let ((w, h), (width, height)) = (stored.size, annotation.size);
+            let reason = format!(
+                "it says that its picture has {width} x {height} pixels, it has {w} x {h}; its labels are taken as shares"
+            );
+            problems.push(Problem::doubtful(file, reason));
+        }
+        Some((_, Meant::Upright)) | None => {}
+    }
+    objects
 }
 
 fn stem(path: &Path) -> Option<String> {
@@ -116,7 +137,7 @@ fn splits(dir: &Path) -> Result<BTreeMap<String, Split>, DatasetError> {
 }
 
 struct Annotation {
-    picture: Option<String>,
+    picture: Named,
     /// Of the picture, pixels: width and height.
     size: (u32, u32),
     objects: Vec<(String, Outline)>,
@@ -186,5 +207,6 @@ fn parse(file: &Path, text: &str) -> Result<(Annotation, Vec<Problem>), String> 
         }
     }
     let size = (width as u32, height as u32);
-    Ok((Annotation { picture: child(root, "filename"), size, objects }, problems))
+    let picture = Named { folder: child(root, "folder"), filename: child(root, "filename") };
+    Ok((Annotation { picture, size, objects }, problems))
 }

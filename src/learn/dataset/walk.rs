@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{DatasetError, Problem};
 
@@ -83,18 +83,33 @@ pub(super) fn pictures_below(dir: &Path) -> Result<Found, DatasetError> {
     Ok(found)
 }
 
-/// Every label file below a folder, by path; none where there is no such folder.
-pub(super) fn labels_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+/// Every file with an extension below a folder, by path; none where there is no such folder.
+pub(super) fn files_below(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, DatasetError> {
     let mut found = Vec::new();
     if dir.is_dir() {
         below(dir, |path, kind| {
-            if !kind.is_dir() && path.extension().is_some_and(|extension| extension == "txt") {
+            if !kind.is_dir() && path.extension().is_some_and(|found| found == extension) {
                 found.push(path.to_owned());
             }
         })?;
     }
     found.sort();
     Ok(found)
+}
+
+/// Without `.` and inner `..`, so that one file has one name.
+pub(super) fn tidied(path: &Path) -> PathBuf {
+    let mut tidy = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(tidy.components().next_back(), Some(Component::Normal(_))) => {
+                tidy.pop();
+            }
+            other => tidy.push(other),
+        }
+    }
+    tidy
 }
 
 /// Calls `each` with everything below a folder that is not hidden.

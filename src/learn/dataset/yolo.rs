@@ -1,11 +1,11 @@
 //! YOLO's layout: a `data.yaml`, pictures below `images/`, a text file of labels for each below `labels/`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::walk::{self, Found, is_picture, pictures_below};
+use super::walk::{self, Found, is_picture, pictures_below, tidied};
 use super::{Dataset, DatasetError, Fate, Item, Kind, Object, Outline, Problem, Split};
 
 /// How far outside the picture a coordinate may lie: rounding, not a mistake.
@@ -106,7 +106,7 @@ fn without_picture(folders: &[(PathBuf, Vec<PathBuf>)]) -> Result<Vec<Problem>, 
     let mut lost = BTreeSet::new();
     for (folder, _) in folders {
         let Some(place) = label_path(&folder.join("picture.jpg")).parent().map(Path::to_owned) else { continue };
-        let labels = walk::labels_below(&place)?;
+        let labels = walk::files_below(&place, "txt")?;
         let other = |path: &Path| path.file_name().and_then(|name| name.to_str()).is_some_and(|n| OTHERS.contains(&n));
         lost.extend(labels.into_iter().filter(|path| !known.contains(path) && !other(path)));
     }
@@ -147,7 +147,7 @@ fn assemble(
             boxes += objects.iter().filter(|object| matches!(object.outline, Some(Outline::Box(_)))).count();
             outlines += objects.iter().filter(|object| matches!(object.outline, Some(Outline::Polygon(_)))).count();
             seen.insert(image.clone(), split);
-            items.push(Item { image, split, objects });
+            items.push(Item { image, split, objects, crowds: Vec::new() });
         }
     }
     for ((first, again), pictures) in twice.into_iter().filter(|(_, pictures)| *pictures > 0) {
@@ -252,21 +252,6 @@ fn images_at(yaml: &Path, root: &Path, place: &str) -> Result<(Found, Option<Pat
         return Ok((Found { pictures: pictures.collect::<Result<_, _>>()?, problems: Vec::new() }, None));
     }
     Err(DatasetError::description(yaml, format!("{} is not there; mend the path in it", at.display())))
-}
-
-/// Without `.` and inner `..`, so that one file has one name.
-fn tidied(path: &Path) -> PathBuf {
-    let mut tidy = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir if matches!(tidy.components().next_back(), Some(Component::Normal(_))) => {
-                tidy.pop();
-            }
-            other => tidy.push(other),
-        }
-    }
-    tidy
 }
 
 /// Where a picture's labels are: the last `images` of its path is `labels`, and its extension `.txt`.

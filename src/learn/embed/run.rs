@@ -294,7 +294,8 @@ impl<'a> Run<'a> {
         let runtime = Runtime { device: request.device, kind: Kind::Float };
         let count = request.val.len();
         let mut judged = |done| tell(&Told::Judged(done, count));
-        let judged = judge(&weights, request.aim, request.val, options.policy(), runtime, &mut judged)?;
+        let judged = judge(&weights, request.aim, request.val, options.policy(), runtime, &mut judged)
+            .map_err(TrainError::learnt)?;
         let fitness = judged.figures.fitness(options.fitness)?;
         let epoch = self.stand.epoch;
         let better = self.stand.best.is_none_or(|best| fitness > best);
@@ -313,8 +314,7 @@ impl<'a> Run<'a> {
         self.stand.rows.push(row.line());
         (self.stand.epoch, self.stand.batch, self.stand.losses) = (epoch + 1, 0, [0.0; 4]);
         let halved = sound(weights)?;
-        let mut metrics = row.figures.metrics();
-        metrics["epoch"] = row.epoch.into();
+        let metrics = crate::learn::train::results::dated(row.figures.metrics(), row.epoch, row.seconds);
         if better {
             kept(&halved, &self.files, "best", &metrics)?;
             results::draw(request.dir, &judged, request.val, request.names)?;

@@ -10,12 +10,14 @@ use super::identification::{self, Share};
 use crate::learn::dataset::Kind;
 use crate::learn::embed::judge::NEIGHBOURS;
 use crate::learn::metrics::retrieval::Ranking;
-use crate::learn::metrics::{coco, ultralytics};
+use crate::learn::metrics::{coco, semantic, ultralytics};
 use crate::vision::checkpoint::Task;
 
 /// A detector's figures, of boxes and of masks, by the two protocols.
 const SCORES: [&str; 6] = ["precision", "recall", "f1", "map50", "map75", "map50_95"];
-const BY_COCO: [&str; 3] = ["coco_ap", "coco_ap50", "coco_ap75"];
+const BY_COCO: [&str; 6] = ["coco_ap", "coco_ap50", "coco_ap75", "coco_ap_small", "coco_ap_medium", "coco_ap_large"];
+/// Of a detector's masks, by the classes of pixels.
+const PIXELS: [&str; 3] = ["mean_iou", "accuracy", "mean_f1"];
 const WORST_CLASS: &str = "worst_class_recall";
 /// A classifier's that are no shares.
 const CLASSES: [&str; 6] = ["precision", "recall", "f1", "roc_auc", "pr_auc", "calibration_error"];
@@ -228,7 +230,10 @@ pub fn names(task: Task, kind: Kind) -> Vec<String> {
     match task {
         Task::Detect => detector("boxes"),
         Task::Segment if kind != Kind::Segment => detector("boxes"),
-        Task::Segment => [detector("boxes"), detector("masks")].concat(),
+        Task::Segment => {
+            let pixels = PIXELS.map(|figure| format!("pixels.{figure}")).to_vec();
+            [detector("boxes"), detector("masks"), pixels].concat()
+        }
         Task::Classify => [ACCURACY, WORST_CLASS].into_iter().chain(CLASSES).map(str::to_owned).collect(),
         Task::Embed => {
             let neighbours = NEIGHBOURS.map(|k| format!("neighbours.recall_at_{k}"));
@@ -241,7 +246,11 @@ pub fn names(task: Task, kind: Kind) -> Vec<String> {
 
 /// The figures of a detector that a gate can ask for.
 #[must_use]
-pub fn of_detector(figures: &Figures, by_coco: [Option<&coco::Scores>; 2]) -> Vec<Figure> {
+pub fn of_detector(
+    figures: &Figures,
+    by_coco: [Option<&coco::Scores>; 2],
+    pixels: Option<&semantic::Scores>,
+) -> Vec<Figure> {
     let mut all = Vec::new();
     let both = [("boxes", Some(&figures.boxes)), ("masks", figures.masks.as_ref())];
     for ((what, scores), by_coco) in both.into_iter().zip(by_coco) {
@@ -258,8 +267,14 @@ pub fn of_detector(figures: &Figures, by_coco: [Option<&coco::Scores>; 2]) -> Ve
             all.push(Figure { value: worst.recall, ..shared(&format!("{what}.{WORST_CLASS}"), share) });
         }
         let Some(by) = by_coco else { continue };
-        for (figure, value) in BY_COCO.into_iter().zip([by.ap, by.ap50, by.ap75]) {
+        let [small, medium, large] = by.ap_by_size;
+        for (figure, value) in BY_COCO.into_iter().zip([by.ap, by.ap50, by.ap75, small, medium, large]) {
             all.extend(value.map(|value| plain(&format!("{what}.{figure}"), value, objects)));
+        }
+        if let Some(pixels) = pixels.filter(|_| what == "masks") {
+            let values = [pixels.mean_iou, pixels.pixel_accuracy, pixels.mean_f1];
+            let named = PIXELS.into_iter().zip(values);
+            all.extend(named.map(|(figure, value)| plain(&format!("pixels.{figure}"), value, objects)));
         }
     }
     all

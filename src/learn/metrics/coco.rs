@@ -46,6 +46,12 @@ pub struct ClassScore {
     pub ap: Option<f64>,
     /// At an overlap of 0.50.
     pub ap50: Option<f64>,
+    /// At an overlap of 0.75.
+    pub ap75: Option<f64>,
+    /// Over all overlaps, of its small, medium and large objects.
+    pub ap_by_size: [Option<f64>; 3],
+    /// Average recall of them, with at most 100 answers a picture.
+    pub ar_by_size: [Option<f64>; 3],
 }
 
 /// What became of an answer at each overlap.
@@ -121,11 +127,18 @@ fn summed(judged: &[(u32, [Tally; 4])]) -> Scores {
     };
     let all = curves(0, MOST[2]);
     let by_size = [1, 2, 3].map(|size| curves(size, MOST[2]));
-    let classes = all.iter().filter(|(_, truths, _)| *truths > 0).map(|(class, truths, curve)| ClassScore {
+    let sized = |place: usize, of: fn(&Curve) -> &[f64]| -> [Option<f64>; 3] {
+        [0, 1, 2].map(|size| by_size[size][place].2.as_ref().and_then(|curve| mean(of(curve))))
+    };
+    let present = all.iter().enumerate().filter(|(_, (_, truths, _))| *truths > 0);
+    let classes = present.map(|(place, (class, truths, curve))| ClassScore {
         class: *class,
         truths: *truths,
         ap: curve.as_ref().and_then(|c| mean(c.precision.as_flattened())),
         ap50: curve.as_ref().and_then(|c| mean(&c.precision[0])),
+        ap75: curve.as_ref().and_then(|c| mean(&c.precision[5])),
+        ap_by_size: sized(place, |curve| curve.precision.as_flattened()),
+        ar_by_size: sized(place, |curve| &curve.recall),
     });
     Scores {
         ap: precision(&all, 0..OVERLAPS),

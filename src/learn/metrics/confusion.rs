@@ -55,7 +55,7 @@ impl Confusion {
             (0..picture.found.len()).filter(|found| picture.found[*found].score > CONFIDENCE).collect();
         let mut pairs = Vec::new();
         for &found in &sure {
-            for (there, truth) in picture.truths.iter().enumerate() {
+            for (there, truth) in picture.truths.iter().enumerate().filter(|(_, truth)| !truth.crowd) {
                 let overlap = picture.found[found].shape.overlap(&truth.shape, truth.crowd);
                 if overlap > OVERLAP {
                     pairs.push((overlap, found, there));
@@ -70,8 +70,10 @@ impl Confusion {
                 self.add(picture.found[found].class as usize, picture.truths[there].class as usize);
             }
         }
-        for (_, truth) in picture.truths.iter().enumerate().filter(|(there, _)| !there_taken[*there]) {
-            self.add(self.classes, truth.class as usize);
+        for (there, truth) in picture.truths.iter().enumerate().filter(|(_, truth)| !truth.crowd) {
+            if !there_taken[there] {
+                self.add(self.classes, truth.class as usize);
+            }
         }
         for found in sure.into_iter().filter(|found| !found_taken[*found]) {
             self.add(picture.found[found].class as usize, self.classes);

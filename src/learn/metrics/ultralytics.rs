@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::shape::Picture;
+use super::shape::{Picture, Truth};
 
 /// Overlaps asked for: 0.50 to 0.95 in steps of 0.05.
 const OVERLAPS: usize = 10;
@@ -54,6 +54,8 @@ pub struct ClassScore {
     pub f1: f64,
     /// Average precision at an overlap of 0.50.
     pub ap50: f64,
+    /// At 0.75.
+    pub ap75: f64,
     /// Over all overlaps.
     pub ap: f64,
 }
@@ -85,16 +87,25 @@ struct Answer {
 pub fn score(pictures: &[Picture]) -> Scores {
     let mut answers: Vec<Answer> = pictures.iter().flat_map(matched).collect();
     answers.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let present: BTreeSet<u32> = pictures.iter().flat_map(|p| p.truths.iter().map(|t| t.class)).collect();
+    let present: BTreeSet<u32> = pictures.iter().flat_map(counted).map(|t| t.class).collect();
     let mut scores = Scores::default();
     let mut average: Vec<[f64; OVERLAPS]> = Vec::new();
     for &class in &present {
-        let truths = pictures.iter().flat_map(|p| &p.truths).filter(|t| t.class == class).count();
+        let truths = pictures.iter().flat_map(counted).filter(|t| t.class == class).count();
         let mine: Vec<&Answer> = answers.iter().filter(|answer| answer.class == class).collect();
         let curves = &mut scores.curves;
         curves.classes.push(class);
         average.push(one_class(&mine, truths, curves));
-        scores.classes.push(ClassScore { class, truths, precision: 0.0, recall: 0.0, f1: 0.0, ap50: 0.0, ap: 0.0 });
+        scores.classes.push(ClassScore {
+            class,
+            truths,
+            precision: 0.0,
+            recall: 0.0,
+            f1: 0.0,
+            ap50: 0.0,
+            ap75: 0.0,
+            ap: 0.0,
+        });
     }
     if scores.classes.is_empty() {
         return scores;
@@ -109,6 +120,7 @@ pub fn score(pictures: &[Picture]) -> Scores {
         class.recall = curves.recall[number][best];
         class.f1 = curves.f1[number][best];
         class.ap50 = average[number][0];
+        class.ap75 = average[number][5];
         class.ap = mean(average[number].iter().copied());
     }
     scores.confidence = at(best);
@@ -119,6 +131,11 @@ pub fn score(pictures: &[Picture]) -> Scores {
     scores.map75 = mean(average.iter().map(|ap| ap[5]));
     scores.map50_95 = mean(scores.classes.iter().map(|c| c.ap));
     scores
+}
+
+/// What is to be found: this protocol knows no crowds.
+fn counted(picture: &Picture) -> impl Iterator<Item = &Truth> {
+    picture.truths.iter().filter(|truth| !truth.crowd)
 }
 
 /// The confidence of a point of the curves.
@@ -148,7 +165,8 @@ fn matched(picture: &Picture) -> Vec<Answer> {
         .iter()
         .map(|&i| {
             let found = &picture.found[i];
-            let same = picture.truths.iter().enumerate().filter(|(_, truth)| truth.class == found.class);
+            let same =
+                picture.truths.iter().enumerate().filter(|(_, truth)| !truth.crowd && truth.class == found.class);
             let overlaps = same.map(|(n, truth)| (n, found.shape.overlap(&truth.shape, false)));
             overlaps.fold(None, |best: Option<(usize, f64)>, next| match best {
                 Some(best) if best.1 >= next.1 => Some(best),

@@ -12,7 +12,8 @@ use super::lens::{self, Harshness};
 use super::paint::{Finish, Frame, Light, NOBODY, Sheen};
 use super::plane::Homography;
 use super::solid::{self, Bottle, Patch};
-use super::{blister, face, table, trace};
+use super::{blister, face, table};
+use crate::learn::dataset::trace;
 
 /// Less of a pack than this share is not labelled.
 pub const LEAST_VISIBLE: f32 = 0.15;

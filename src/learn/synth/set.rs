@@ -13,10 +13,9 @@ use serde::Serialize;
 use super::design::{Form, Pack, one_of, stirred};
 use super::scene::{Photograph, photograph};
 use crate::learn::dataset::making::Making;
+pub use crate::learn::dataset::tables::INSTANCES;
 use crate::learn::dataset::{DatasetError, Object, Outline, Split, layout};
 
-/// What the file beside the pictures is called.
-pub const INSTANCES: &str = "instances.jsonl";
 /// The one class.
 pub const CLASS: &str = "pack";
 /// Pictures in a set at most; their names have six digits.

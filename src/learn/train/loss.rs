@@ -1,7 +1,7 @@
 //! What YOLOv8 is trained by: overlap of boxes (CIoU), distributions over distances (DFL, arXiv:2006.04388), class
 //! scores (binary cross entropy), and masks (binary cross entropy within the box, by the box's area).
 //!
-//! Parity with Ultralytics' loss is proved by `tests/it/learn/loss.rs` against `tests/golden/train.py`.
+//! Parity with Ultralytics' loss is proved by `tests/it/learn/train.rs` against `tests/golden/train.py`.
 
 use tch::{Device, Kind, Reduction, TchError, Tensor};
 

@@ -53,7 +53,8 @@ impl Network {
         Ok(network)
     }
 
-    /// Says which parameters stay as they are. Running means go on running.
+    /// Says which parameters stay as they are. A batch norm of which they do goes by its running statistics, which stay, too
+    /// (as with Ultralytics).
     ///
     /// # Errors
     /// When libtorch fails.
@@ -110,7 +111,7 @@ impl Network {
     }
 
     /// Runs the network on RGB bytes `[batch, height, width, 3]` with sides that are multiples of 32. While `training`,
-    /// batch norms go by the batch and their running statistics follow it.
+    /// batch norms that learn go by the batch and their running statistics follow it.
     ///
     /// # Errors
     /// When libtorch fails (most often: no memory left).
@@ -204,7 +205,8 @@ impl Pass<'_> {
             let part = |part: &str| self.tensor(&format!("{name}.bn.{part}"));
             let (gain, shift) = (Some(part("weight")?), Some(part("bias")?));
             let (mean, variance) = (Some(part("running_mean")?), Some(part("running_var")?));
-            y = y.f_batch_norm(gain, shift, mean, variance, self.training, MOMENTUM, plan.eps, true)?;
+            let by_batch = self.training && gain.as_ref().is_some_and(|gain| gain.requires_grad());
+            y = y.f_batch_norm(gain, shift, mean, variance, by_batch, MOMENTUM, plan.eps, true)?;
         }
         if plan.linear.iter().any(|linear| linear == name) { Ok(y) } else { y.f_silu() }
     }

@@ -244,7 +244,8 @@ impl Mean {
         tch::no_grad(|| {
             for (name, mean) in &mut self.tensors {
                 if let Some(now) = of.get(name) {
-                    drop(mean.f_mul_scalar_(kept)?.f_add_(&now.f_detach()?.f_mul_scalar(1.0 - kept)?)?);
+                    // So that what does not change stays the same to the bit.
+                    drop(mean.f_lerp_(&now.f_detach()?, 1.0 - kept)?);
                 }
             }
             Ok(())

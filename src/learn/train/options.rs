@@ -25,8 +25,8 @@ pub enum Chosen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fitness {
-    /// Nine tenths of the mean average precision from 0.50 to 0.95 and a tenth of that at 0.50 (Ultralytics' choice), of boxes
-    /// and masks together.
+    /// Nine tenths of the mean average precision from 0.50 to 0.95 and a tenth of that at 0.50 (what Ultralytics chose by for
+    /// long; its latest versions take the first alone), of boxes and masks together.
     Map,
     /// Mean average precision at an overlap of 0.50.
     Map50,
@@ -36,7 +36,7 @@ pub enum Fitness {
 
 /// In what the network counts while it learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "Said")]
 pub enum Mixed {
     /// fp32 throughout.
     Fp32,
@@ -44,6 +44,31 @@ pub enum Mixed {
     Bf16,
     /// bf16 where the machine multiplies it faster, else fp32.
     Auto,
+}
+
+/// As it is written: Ultralytics' `amp` is on or off.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Switch(bool),
+    Name(String),
+}
+
+impl TryFrom<Said> for Mixed {
+    type Error = &'static str;
+
+    fn try_from(said: Said) -> Result<Self, Self::Error> {
+        match said {
+            Said::Switch(true) => Ok(Self::Auto),
+            Said::Switch(false) => Ok(Self::Fp32),
+            Said::Name(name) => match name.as_str() {
+                "fp32" => Ok(Self::Fp32),
+                "bf16" => Ok(Self::Bf16),
+                "auto" => Ok(Self::Auto),
+                _ => Err("amp must be fp32, bf16 or auto"),
+            },
+        }
+    }
 }
 
 /// What a run is told.
@@ -191,6 +216,13 @@ impl Options {
         self.augment.check()
     }
 
+    /// The settings that a run does not look at: what `optimizer=auto` chooses, and mosaics where none is made.
+    #[must_use]
+    pub fn without_effect(&self) -> Vec<&'static str> {
+        let chosen: &[&str] = if self.optimizer == Chosen::Auto { &["lr0", "momentum", "warmup_bias_lr"] } else { &[] };
+        chosen.iter().copied().chain(self.is_whole(0).then_some("mosaic")).collect()
+    }
+
     /// What each part of the loss counts for.
     #[must_use]
     pub fn gains(&self) -> Gains {
@@ -279,6 +311,8 @@ mod tests {
     #[test]
     fn pairs_change_the_defaults_and_wrong_ones_are_named() {
         let pairs = |list: &[&str]| Options::from_pairs(&list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        assert_eq!(pairs(&["amp=True"]).map(|options| options.amp), Ok(Mixed::Auto));
+        assert!(pairs(&["amp=fp16"]).unwrap_err().contains("fp32, bf16 or auto"));
         let options = pairs(&["epochs=3", "box=2.5", "mosaic=0", "optimizer=SGD", "cos_lr=True", "amp=bf16"]).unwrap();
         assert_eq!((options.epochs, options.boxes, options.augment.mosaic), (3, 2.5, 0.0));
         assert_eq!((options.optimizer, options.cos_lr, options.amp), (Chosen::Sgd, true, Mixed::Bf16));
@@ -299,6 +333,16 @@ mod tests {
             assert!(error.contains(named) && !error.contains("u64") && !error.contains("f64"), "{wrong}: {error}");
         }
         assert_eq!(pairs(&["epochs=1", "lr0=1", "epochs=2"]).unwrap_err(), "`epochs` is given twice; leave one out");
+    }
+
+    #[test]
+    fn what_has_no_effect_is_known() {
+        let idle = |pairs: &[&str]| {
+            let pairs: Vec<String> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
+            Options::from_pairs(&pairs).unwrap().without_effect()
+        };
+        assert_eq!(idle(&["epochs=11"]), ["lr0", "momentum", "warmup_bias_lr"]);
+        assert_eq!(idle(&["epochs=10", "optimizer=adamw"]), ["mosaic"]);
     }
 
     #[test]

@@ -60,13 +60,22 @@ impl Row {
                 "map50_95": scores.map50_95,
             })
         };
-        json!({
-            "epoch": self.epoch,
+        let figures = json!({
             "protocol": "ultralytics",
             "box": of(&self.figures.boxes),
             "mask": self.figures.masks.as_ref().map(of),
-        })
+        });
+        dated(figures, self.epoch, self.seconds)
     }
+}
+
+/// Figures for a card, with the epoch that they are of, how long was learnt until then, and the time now.
+#[must_use]
+pub fn dated(mut figures: Value, epoch: u64, seconds: f64) -> Value {
+    figures["epoch"] = epoch.into();
+    figures["seconds"] = seconds.round().into();
+    figures["at"] = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true).into();
+    figures
 }
 
 /// Five significant digits, as Ultralytics writes them.

@@ -150,7 +150,9 @@ pub fn train(request: &Request, begin: Begin, tell: &mut dyn FnMut(&Told)) -> Re
         if !run.epoch(&shelf, &schedule, &mut optimiser, &weights, count, tell)? {
             return Ok(Ended::of(&run.stand, true));
         }
-        run.judge(&judged, &schedule, &mut optimiser, count, tell)?;
+        if !run.judge(&judged, &schedule, &mut optimiser, count, tell)? {
+            return Ok(Ended::of(&run.stand, true));
+        }
     }
     Ok(Ended::of(&run.stand, false))
 }
@@ -204,16 +206,16 @@ fn class_weights(request: &Request) -> Vec<f32> {
     rare(&counts, request.options.cls_pw)
 }
 
-/// How much more rare classes count: the mean over objects is 1. Empty where all count the same.
+/// How much more rare classes count, by their objects to learn from: the mean over classes is 1, which a class without any
+/// counts, too (as with Ultralytics). Empty where all count the same.
 #[must_use]
 pub fn rare(counts: &[f64], power: f64) -> Vec<f32> {
-    if power == 0.0 {
+    let met: Vec<f64> = counts.iter().filter(|count| **count > 0.0).map(|count| count.powf(-power)).collect();
+    if power == 0.0 || met.is_empty() {
         return Vec::new();
     }
-    let rare: Vec<f64> = counts.iter().map(|count| count.max(1.0).powf(-power)).collect();
-    let objects: f64 = counts.iter().sum();
-    let mean = counts.iter().zip(&rare).map(|(count, weight)| count * weight).sum::<f64>() / objects.max(1.0);
-    rare.iter().map(|weight| (weight / mean.max(f64::MIN_POSITIVE)) as f32).collect()
+    let mean = met.iter().sum::<f64>() / met.len() as f64;
+    counts.iter().map(|count| if *count > 0.0 { (count.powf(-power) / mean) as f32 } else { 1.0 }).collect()
 }
 
 struct Run<'a> {
@@ -378,7 +380,7 @@ impl<'a> Run<'a> {
             .inspect_err(|_| self.stand.seconds = before)
     }
 
-    /// Judges the mean of the weights, and keeps what the epoch gave.
+    /// Judges the mean of the weights, and keeps what the epoch gave. False where it was stopped within.
     fn judge(
         &mut self,
         shelf: &Shelf,
@@ -386,7 +388,7 @@ impl<'a> Run<'a> {
         optimiser: &mut Optimiser,
         count: u64,
         tell: &mut dyn FnMut(&Told),
-    ) -> Result<(), TrainError> {
+    ) -> Result<bool, TrainError> {
         let options = self.request.options;
         let mut weights = to_weights(self.mean.tensors(), self.about.names.clone())?;
         weights.meta = self.about.meta.clone();
@@ -396,8 +398,13 @@ impl<'a> Run<'a> {
         let looked = judging(options.imgsz);
         let mut first = None;
         for from in (0..shelf.len()).step_by(options.batch) {
+            if self.request.stop.load(Ordering::Relaxed) {
+                self.keep(optimiser)?;
+                return Ok(false);
+            }
             let to = (from + options.batch).min(shelf.len());
-            let (pictures, found) = judge_some(&mut judged, &detector, shelf, from..to, &looked, options)?;
+            let (pictures, found) =
+                judge_some(&mut judged, &detector, shelf, from..to, &looked, options).map_err(TrainError::learnt)?;
             first.get_or_insert_with(|| pictures::found(&pictures, &found, &self.request.data.names));
             tell(&Told::Judged(to, shelf.len()));
         }
@@ -442,7 +449,7 @@ impl<'a> Run<'a> {
         results::write(&self.files.results, &columns, &self.stand.rows)?;
         pictures::results(self.request.dir, &columns, &self.stand.rows)?;
         tell(&Told::Epoch(Box::new(row)));
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -456,7 +463,7 @@ fn judge_some(
 ) -> Result<(Vec<Labelled>, Vec<Vec<Detection>>), TrainError> {
     let labelled = |place| {
         let scene = shelf.scene(place)?;
-        Ok(Labelled { pixels: scene.pixels, objects: scene.objects })
+        Ok(Labelled { pixels: scene.pixels, objects: scene.objects, crowds: Vec::new() })
     };
     let pictures: Vec<Labelled> = places.map(labelled).collect::<Result<_, TrainError>>()?;
     let found = judged.add(detector, &pictures, looked, Some(&options.gains()))?;

@@ -249,7 +249,7 @@ fn drawn(dir: &Path, each: u32) -> Dataset {
             let pixel = |x, y| if dot(x, y) { Rgb(colour) } else { Rgb([90 + shade, 90, 90]) };
             RgbImage::from_fn(42, 42, pixel).save(&path).expect("a picture");
             let split = if number % 3 == 2 { Split::Val } else { Split::Train };
-            items.push(Item { image: path, split, objects: vec![Object { class, outline: None }] });
+            items.push(Item { image: path, split, objects: vec![Object { class, outline: None }], crowds: Vec::new() });
         }
     }
     let names = ["red", "blue", "green"].map(str::to_owned).to_vec();

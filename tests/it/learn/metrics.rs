@@ -1,5 +1,7 @@
 //! Every figure against its reference: tests/golden/metrics.py ran them, metrics.json holds what they said.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use sightline::domain::Rle;
 use sightline::learn::metrics::classification::{
@@ -13,8 +15,8 @@ use sightline::learn::metrics::{Found, Picture, Shape, Truth, coco, ultralytics}
 #[derive(Deserialize)]
 struct Golden {
     pictures: Vec<Drawn>,
-    coco: Kinds,
-    ultralytics: Validator,
+    coco: Kinds<Coco>,
+    ultralytics: Kinds<Validator>,
     classification: Classified,
     bounds: Vec<(u64, u64, f64)>,
 }
@@ -38,9 +40,9 @@ struct Thing {
 }
 
 #[derive(Deserialize)]
-struct Kinds {
-    bbox: Coco,
-    segm: Coco,
+struct Kinds<T> {
+    bbox: T,
+    segm: T,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +58,16 @@ struct Validator {
     f1: Vec<f64>,
     ap: Vec<Vec<f64>>,
     classes: Vec<u32>,
+    mean: Means,
+}
+
+#[derive(Deserialize)]
+struct Means {
+    precision: f64,
+    recall: f64,
+    map50: f64,
+    map75: f64,
+    map50_95: f64,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +90,8 @@ struct Figures {
     roc_auc: Vec<f64>,
     average_precision: Vec<f64>,
     pixel_iou: Vec<f64>,
-    calibration_error: f64,
+    /// By how many bins.
+    calibration_error: BTreeMap<usize, f64>,
 }
 
 fn golden() -> Golden {
@@ -105,6 +118,13 @@ fn close(what: &str, ours: f64, theirs: f64, within: f64) {
     assert!((ours - theirs).abs() <= within, "{what}: {ours}, the reference says {theirs}");
 }
 
+/// As [`close`], and a line of the table of what was compared.
+#[track_caller]
+fn agree(what: &str, ours: f64, theirs: f64, within: f64) {
+    println!("{what:<32} {ours:<12.9} {theirs:<12.9} {:.1e}", (ours - theirs).abs());
+    close(what, ours, theirs, within);
+}
+
 #[test]
 fn the_coco_protocol_is_pycocotools() {
     let golden = golden();
@@ -115,8 +135,8 @@ fn the_coco_protocol_is_pycocotools() {
         let names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"];
         for ((name, ours), theirs) in names.iter().zip(figures.chain(ours.ar_by_size)).zip(theirs.stats) {
             // pycocotools says -1 where there is nothing to find.
-            println!("{name} masks={masks}: {ours:?}, pycocotools {theirs}");
-            close(name, ours.unwrap_or(-1.0), theirs, 1e-6);
+            let what = if masks { "masks" } else { "boxes" };
+            agree(&format!("{what}, pycocotools' {name}"), ours.unwrap_or(-1.0), theirs, 1e-6);
         }
         for class in &ours.classes {
             close("AP of a class", class.ap.unwrap(), theirs.classes[class.class as usize], 1e-6);
@@ -127,19 +147,32 @@ fn the_coco_protocol_is_pycocotools() {
 #[test]
 fn the_ultralytics_protocol_is_its_validator() {
     let golden = golden();
-    let (ours, theirs) = (ultralytics::score(&pictures(&golden, false)), &golden.ultralytics);
-    assert_eq!(ours.classes.iter().map(|class| class.class).collect::<Vec<_>>(), theirs.classes);
-    for (n, class) in ours.classes.iter().enumerate() {
-        println!("class {}: {class:?}; the validator: {:?}", class.class, theirs.ap[n]);
-        close("precision", class.precision, theirs.precision[n], 1e-4);
-        close("recall", class.recall, theirs.recall[n], 1e-4);
-        close("F1", class.f1, theirs.f1[n], 1e-4);
-        close("AP50", class.ap50, theirs.ap[n][0], 1e-4);
-        close("AP", class.ap, theirs.ap[n].iter().sum::<f64>() / 10.0, 1e-4);
+    for (masks, theirs) in [(false, &golden.ultralytics.bbox), (true, &golden.ultralytics.segm)] {
+        let mut pictures = pictures(&golden, masks);
+        // That protocol knows no crowds: to the reference they are objects as others are.
+        pictures.iter_mut().flat_map(|picture| &mut picture.truths).for_each(|truth| truth.crowd = false);
+        let ours = ultralytics::score(&pictures);
+        let what = if masks { "masks" } else { "boxes" };
+        assert_eq!(ours.classes.iter().map(|class| class.class).collect::<Vec<_>>(), theirs.classes);
+        for (n, class) in ours.classes.iter().enumerate() {
+            for (figure, ours, theirs) in [
+                ("precision", class.precision, theirs.precision[n]),
+                ("recall", class.recall, theirs.recall[n]),
+                ("F1", class.f1, theirs.f1[n]),
+                ("AP50", class.ap50, theirs.ap[n][0]),
+                ("AP75", class.ap75, theirs.ap[n][5]),
+                ("AP50-95", class.ap, theirs.ap[n].iter().sum::<f64>() / 10.0),
+            ] {
+                agree(&format!("{what}, class {}, {figure}", class.class), ours, theirs, 1e-4);
+            }
+        }
+        let Means { precision, recall, map50, map75, map50_95 } = theirs.mean;
+        agree(&format!("{what}, precision"), ours.precision, precision, 1e-4);
+        agree(&format!("{what}, recall"), ours.recall, recall, 1e-4);
+        agree(&format!("{what}, mAP50"), ours.map50, map50, 1e-4);
+        agree(&format!("{what}, mAP75"), ours.map75, map75, 1e-4);
+        agree(&format!("{what}, mAP50-95"), ours.map50_95, map50_95, 1e-4);
     }
-    let mean = |t: usize| theirs.ap.iter().map(|ap| ap[t]).sum::<f64>() / theirs.ap.len() as f64;
-    close("mAP50", ours.map50, mean(0), 1e-4);
-    close("mAP75", ours.map75, mean(5), 1e-4);
 }
 
 #[test]
@@ -148,28 +181,33 @@ fn classifiers_are_judged_as_by_scikit_learn() {
     let ours = Confusion::of(&truths, &answers, 5).unwrap();
     assert_eq!(ours.counts, figures.confusion);
     let same = |what: &str, ours: Quality, theirs: [f64; 3]| {
-        close(what, ours.precision, theirs[0], 1e-9);
-        close(what, ours.recall, theirs[1], 1e-9);
-        close(what, ours.f1, theirs[2], 1e-9);
+        agree(&format!("{what}, precision"), ours.precision, theirs[0], 1e-9);
+        agree(&format!("{what}, recall"), ours.recall, theirs[1], 1e-9);
+        agree(&format!("{what}, F1"), ours.f1, theirs[2], 1e-9);
     };
-    close("accuracy", ours.accuracy(), figures.accuracy, 1e-9);
+    agree("accuracy", ours.accuracy(), figures.accuracy, 1e-9);
     same("macro", ours.macro_mean(), figures.plain);
     same("micro", ours.micro_mean(), figures.micro);
     same("weighted", ours.weighted_mean(), figures.weighted);
     ours.classes().into_iter().zip(figures.each).for_each(|(ours, theirs)| same("a class", ours, theirs));
-    for (area, theirs) in [(roc_auc as Area, &figures.roc_auc), (average_precision as Area, &figures.average_precision)]
-    {
+    for (area, theirs, what) in [
+        (roc_auc as Area, &figures.roc_auc, "ROC-AUC"),
+        (average_precision as Area, &figures.average_precision, "PR-AUC"),
+    ] {
         let (each, mean) = one_against_rest(&truths, &scores, 5, area).unwrap();
         assert_eq!(each[4], None, "a class that is never there has no curve");
-        each.iter().flatten().zip(theirs).for_each(|(ours, theirs)| close("an area", *ours, *theirs, 1e-9));
-        close("the mean area", mean.unwrap(), theirs.iter().sum::<f64>() / 4.0, 1e-9);
+        each.iter().flatten().zip(theirs).for_each(|(ours, theirs)| agree(what, *ours, *theirs, 1e-9));
+        agree(&format!("{what}, mean"), mean.unwrap(), theirs.iter().sum::<f64>() / 4.0, 1e-9);
     }
     let sure = scores.iter().zip(&truths).map(|(row, truth)| {
         let best = (0..5).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
         (row[best], best == *truth)
     });
-    let error = calibration_error(&sure.collect::<Vec<_>>(), 10).unwrap();
-    close("calibration", error, figures.calibration_error, 1e-9);
+    let sure: Vec<(f64, bool)> = sure.collect();
+    for (bins, theirs) in figures.calibration_error {
+        let ours = calibration_error(&sure, bins).unwrap();
+        agree(&format!("calibration error, {bins} bins"), ours, theirs, 1e-9);
+    }
 }
 
 #[test]
@@ -183,15 +221,19 @@ fn pixels_are_judged_as_by_scikit_learn() {
     counter.add(first.1, second.1).unwrap();
     let ours = counter.scores().unwrap();
     assert_eq!(ours.iou[4], None, "a class that is nowhere has no figure");
-    ours.iou.iter().flatten().zip(&figures.pixel_iou).for_each(|(ours, theirs)| close("IoU", *ours, *theirs, 1e-9));
-    close("mean IoU", ours.mean_iou, figures.pixel_iou[..4].iter().sum::<f64>() / 4.0, 1e-9);
-    close("accuracy", ours.pixel_accuracy, figures.accuracy, 1e-9);
-    close("F1", ours.mean_f1, figures.plain[2], 1e-9);
+    ours.iou
+        .iter()
+        .flatten()
+        .zip(&figures.pixel_iou)
+        .for_each(|(ours, theirs)| agree("pixels, IoU", *ours, *theirs, 1e-9));
+    agree("pixels, mean IoU", ours.mean_iou, figures.pixel_iou[..4].iter().sum::<f64>() / 4.0, 1e-9);
+    agree("pixels, accuracy", ours.pixel_accuracy, figures.accuracy, 1e-9);
+    agree("pixels, F1", ours.mean_f1, figures.plain[2], 1e-9);
 }
 
 #[test]
 fn lower_bounds_are_scipys() {
     for (right, all, theirs) in golden().bounds {
-        close(&format!("{right} of {all}"), lower_bound(right, all), theirs, 1e-9);
+        agree(&format!("95% bound, {right} of {all}"), lower_bound(right, all), theirs, 1e-9);
     }
 }

@@ -13,7 +13,7 @@ use sightline::learn::train::loss::{Gains, Targets, loss};
 use sightline::learn::train::network::Network;
 use sightline::learn::train::optimiser::{Method, Optimiser, Pace};
 use sightline::learn::train::options::Options;
-use sightline::learn::train::run::{Begin, Request, Told, train};
+use sightline::learn::train::run::{Begin, Request, Told, rare, train};
 use sightline::learn::train::start;
 use sightline::vision::checkpoint::{self, Weights};
 use sightline::vision::random;
@@ -27,6 +27,17 @@ struct Golden {
     detect_sgd: Run,
     segment_sgd: Run,
     segment_adamw: Run,
+    weighted: Vec<Weighted>,
+}
+
+/// A loss whose classes count by how rare they are.
+#[derive(Deserialize)]
+struct Weighted {
+    counts: Vec<f64>,
+    power: f64,
+    weights: Vec<f32>,
+    parts: [f64; 4],
+    gradient: f64,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +87,39 @@ fn network(segments: bool) -> Network {
     let plan = Plan::published("n", 3, segments).expect("a size");
     let weights = start::scratch(&plan, vec!["a".into(), "b".into(), "c".into()], 0);
     Network::new(&weights, Device::Cpu, Kind::Float).expect("the network")
+}
+
+#[test]
+fn rare_classes_count_as_with_ultralytics() {
+    let golden = golden();
+    let (pixels, targets) = batch(&golden, false);
+    for Weighted { counts, power, weights, parts, gradient } in &golden.weighted {
+        let ours = rare(counts, *power);
+        let mut largest = 0.0_f64;
+        for (ours, theirs) in ours.iter().zip(weights) {
+            println!(
+                "cls_pw {power}    weight    {ours:<11.6} {theirs:<12.6} {:.1e}",
+                off((*ours).into(), (*theirs).into())
+            );
+            largest = largest.max(off((*ours).into(), (*theirs).into()));
+        }
+        assert!(ours.len() == weights.len() && largest < 1e-5, "{ours:?}, not {weights:?}");
+        let network = network(false);
+        let heads = network.forward(&pixels, true).expect("a forward pass");
+        let loss = loss(&heads, &targets, (golden.side, golden.side), &Gains::default(), &ours).expect("a loss");
+        loss.total.backward();
+        let still = Pace { rates: [0.0; 3], momentum: 0.9, decay: 0.0 };
+        let found = Optimiser::new(Method::Sgd).step(network.tensors(), &still, 10.0).expect("a step");
+        println!(
+            "cls_pw {power}    classes   {:<11.6} {:<12.6} {:.1e}",
+            loss.parts[2],
+            parts[2],
+            off(loss.parts[2], parts[2])
+        );
+        println!("cls_pw {power}    gradient  {found:<11.4} {gradient:<12.4} {:.1e}", off(found, *gradient));
+        assert!(off(loss.parts[2], parts[2]) < 1e-3 && off(found, *gradient) < 0.01);
+    }
+    assert!(rare(&[3.0, 4.0], 0.0).is_empty() && rare(&[0.0, 0.0], 1.0).is_empty());
 }
 
 fn off(found: f64, right: f64) -> f64 {
@@ -159,7 +203,7 @@ fn drawn(dir: &Path, pictures: u32) -> Dataset {
         let corners = vec![share(left, top), share(left + 26, top), share(left + 26, top + 22), share(left, top + 22)];
         let split = if number % 4 == 3 { Split::Val } else { Split::Train };
         let objects = vec![Object { class, outline: Some(Outline::Polygon(corners)) }];
-        items.push(Item { image: path, split, objects });
+        items.push(Item { image: path, split, objects, crowds: Vec::new() });
     }
     Dataset { kind: DataKind::Segment, names: vec!["red".into(), "blue".into()], items, problems: Vec::new() }
 }
@@ -183,7 +227,8 @@ fn trained(data: &Dataset, dir: &Path, options: &Options, stops: &[u64]) -> Trai
     let (mut batches, mut stopped) = (0, 0);
     loop {
         let mut tell = |told: &Told| {
-            if let Told::Batch { .. } = told {
+            // A judgement counts as a batch, after the epoch's own.
+            if matches!(told, Told::Batch { .. } | Told::Judged(..)) {
                 batches += 1;
                 stop.store(stops.contains(&batches), Ordering::Relaxed);
             }
@@ -208,7 +253,8 @@ fn trained(data: &Dataset, dir: &Path, options: &Options, stops: &[u64]) -> Trai
 fn a_run_that_was_stopped_goes_on_to_the_very_same_end() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = drawn(dir.path(), 24);
-    // Two batches make a step, so that a stop can fall between them; the last epoch is without mosaics.
+    // Two batches make a step, so that a stop can fall between them; the last epoch is without mosaics. Stopped is in the midst of
+    // an epoch, after its last batch, between two judged batches, and after the run's last batch.
     let options = Options {
         epochs: 3,
         batch: 4,
@@ -222,9 +268,14 @@ fn a_run_that_was_stopped_goes_on_to_the_very_same_end() {
     let runs: Vec<PathBuf> = ["whole", "stopped"].map(|name| dir.path().join(name)).to_vec();
     runs.iter().for_each(|run| std::fs::create_dir(run).expect("a folder"));
     let whole = trained(&data, &runs[0], &options, &[]);
-    let stopped = trained(&data, &runs[1], &options, &[1, 4, 7, 8, 15]);
-    assert_eq!((whole.stops, stopped.stops), (0, 5));
+    let stopped = trained(&data, &runs[1], &options, &[1, 4, 5, 6, 17, 18, 20]);
+    assert_eq!((whole.stops, stopped.stops), (0, 7));
     assert_eq!(whole.rows.len(), 4, "a line an epoch");
+    println!("results.csv (without its times) of a run and of one that was stopped seven times:");
+    for (whole, stopped) in whole.rows.iter().zip(&stopped.rows) {
+        println!("  {whole}\n  {stopped}");
+    }
+    println!("weights: {} and {}", whole.weights.fingerprint(), stopped.weights.fingerprint());
     assert_eq!(whole.rows, stopped.rows);
     assert_eq!(whole.weights.fingerprint(), stopped.weights.fingerprint());
     let sizes = [&whole, &stopped].map(|run| run.weights.input_size());
@@ -235,6 +286,35 @@ fn a_run_that_was_stopped_goes_on_to_the_very_same_end() {
     std::fs::create_dir(&other).expect("a folder");
     let other = trained(&data, &other, &Options { seed: 9, ..options }, &[]);
     assert_ne!(whole.weights.fingerprint(), other.weights.fingerprint());
+}
+
+#[test]
+fn frozen_layers_stay_as_they_are_with_their_running_statistics() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = drawn(dir.path(), 8);
+    let run = dir.path().join("run");
+    std::fs::create_dir(&run).expect("a folder");
+    let options = Options {
+        epochs: 2,
+        batch: 4,
+        nbs: 4,
+        imgsz: 64,
+        freeze: 10,
+        warmup_epochs: 0.0,
+        lr0: 0.01,
+        ..Options::default()
+    };
+    let trained = trained(&data, &run, &options, &[]);
+    let plan = Plan::published("n", 2, true).expect("a size");
+    let begun = start::scratch(&plan, data.names.clone(), 3).halved();
+    let (mut same, mut moved) = (0, 0);
+    for (name, data) in &trained.weights.tensors {
+        let layer: usize = name.split('.').nth(1).and_then(|layer| layer.parse().ok()).expect("a layer");
+        let is_same = begun.get(name).expect("the tensor") == data;
+        assert!(layer >= 10 || is_same, "{name} is frozen and changed");
+        if layer < 10 { same += 1 } else { moved += usize::from(!is_same) }
+    }
+    assert!(same > 50 && moved > 50, "{same} stayed, {moved} changed");
 }
 
 #[test]

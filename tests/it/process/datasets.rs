@@ -1,5 +1,8 @@
 //! The `dataset` group, from its arguments to the files it writes.
 
+mod alike;
+mod copies;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;

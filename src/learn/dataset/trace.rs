@@ -1,8 +1,13 @@
-//! From the pixels of an instance to the corners of its outline.
+//! From the pixels of an object to the corners of its outline.
 
 /// The outline of the pixels that `inside` says, in pixels: all parts and holes joined by lines that are gone there and
 /// back, so that any filling rule gives the pixels again. Parts of fewer than `least` pixels are left out.
-pub(super) fn outline(width: usize, height: usize, inside: impl Fn(usize, usize) -> bool, least: f32) -> Vec<[f32; 2]> {
+pub(in crate::learn) fn outline(
+    width: usize,
+    height: usize,
+    inside: impl Fn(usize, usize) -> bool,
+    least: f32,
+) -> Vec<[f32; 2]> {
     let mut rings = rings(width, height, inside);
     rings.retain(|ring| area(ring).abs() >= least);
     // The largest ring is the outside of the largest part.
@@ -11,13 +16,17 @@ pub(super) fn outline(width: usize, height: usize, inside: impl Fn(usize, usize)
 }
 
 /// Twice the signed area, halved: positive for outsides (clockwise in a picture), negative for holes.
-fn area(ring: &[[f32; 2]]) -> f32 {
+pub(in crate::learn) fn area(ring: &[[f32; 2]]) -> f32 {
     let next = ring.iter().cycle().skip(1);
     ring.iter().zip(next).map(|(a, b)| a[0] * b[1] - b[0] * a[1]).sum::<f32>() / 2.0
 }
 
 /// All closed ways along pixel edges that have the inside on their right.
-fn rings(width: usize, height: usize, inside: impl Fn(usize, usize) -> bool) -> Vec<Vec<[f32; 2]>> {
+pub(in crate::learn) fn rings(
+    width: usize,
+    height: usize,
+    inside: impl Fn(usize, usize) -> bool,
+) -> Vec<Vec<[f32; 2]>> {
     // right, down, left, up
     const STEPS: [(isize, isize); 4] = [(1, 0), (0, 1), (-1, 0), (0, -1)];
     let at = |x: isize, y: isize| {
@@ -66,7 +75,7 @@ fn rings(width: usize, height: usize, inside: impl Fn(usize, usize) -> bool) -> 
 }
 
 /// Fewer corners, none of those left out farther than `most` from the way (Douglas and Peucker, 1973).
-fn simplified(ring: &[[f32; 2]], most: f32) -> Vec<[f32; 2]> {
+pub(in crate::learn) fn simplified(ring: &[[f32; 2]], most: f32) -> Vec<[f32; 2]> {
     let far = |from: [f32; 2]| {
         let distance = |p: &[f32; 2]| (p[0] - from[0]).powi(2) + (p[1] - from[1]).powi(2);
         (0..ring.len()).max_by(|a, b| distance(&ring[*a]).total_cmp(&distance(&ring[*b]))).unwrap_or(0)
@@ -102,7 +111,7 @@ fn simplified(ring: &[[f32; 2]], most: f32) -> Vec<[f32; 2]> {
 }
 
 /// One way around all rings: each next is reached from the nearest corner so far, and left the same way.
-fn joined(rings: Vec<Vec<[f32; 2]>>) -> Vec<[f32; 2]> {
+pub(in crate::learn) fn joined(rings: Vec<Vec<[f32; 2]>>) -> Vec<[f32; 2]> {
     let mut rings = rings.into_iter();
     let mut whole = rings.next().unwrap_or_default();
     for ring in rings {

@@ -1,0 +1,194 @@
+//! Judging detectors: by pictures with boxes or outlines.
+
+use serde_json::{Value, json};
+
+use super::{Asked, Set, gate};
+use crate::cli::dataset::Reader;
+use crate::cli::output::Out;
+use crate::cli::{CliError, Ended};
+use crate::domain::{Detection, display_safe};
+use crate::files;
+use crate::learn::augment::Marked;
+use crate::learn::dataset::{self, Item, Outline};
+use crate::learn::evaluate::gate::of_detector;
+use crate::learn::evaluate::pixels::Pixels;
+use crate::learn::evaluate::{Judged, Labelled, judging};
+use crate::learn::metrics::{coco, ultralytics};
+use crate::learn::train::pictures;
+use crate::vision::checkpoint::Checkpoint;
+use crate::vision::{Detect as _, Detector, Runtime};
+
+/// Detections below this are background where pixels are counted: what an engine takes for found by default.
+const SURE: f32 = 0.25;
+/// Pictures that are judged at once.
+const TOGETHER: usize = 8;
+
+pub(super) fn run(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime, imgsz: u32, asked: &Asked) -> Ended {
+    let (data, split, items) = (&set.data, set.split, set.items());
+    if data.kind == dataset::Kind::Classify {
+        return Err(CliError::Usage(format!(
+            "{}: it is folders of whole pictures, but {} is judged by where objects are; name a classifier or an embedder \
+             (--model)",
+            set.path.display(),
+            model.info.architecture
+        )));
+    }
+    let detector = Detector::of(model, runtime).map_err(CliError::failed)?;
+    let classes = detector.network().plan.classes as usize;
+    if classes != data.names.len() {
+        return Err(CliError::Usage(format!(
+            "the model has {classes} classes, {} has {}; judge it by a set of its own classes",
+            set.path.display(),
+            data.names.len()
+        )));
+    }
+    if items.iter().all(|item| item.objects.is_empty()) {
+        let path = set.path.display();
+        return Err(CliError::NotFound(format!(
+            "{path}: nothing is labelled in `{}`: there is nothing to judge by",
+            split.name()
+        )));
+    }
+    // By number alone, one class's figures would stand under another's name.
+    if let Some((class, (ours, theirs))) =
+        detector.names().iter().zip(&data.names).enumerate().find(|(_, (ours, theirs))| ours != theirs)
+    {
+        return Err(CliError::Usage(format!(
+            "class {class} is `{}` to the model and `{}` in {}; bring the names of the set into the model's order",
+            display_safe(ours),
+            display_safe(theirs),
+            set.path.display()
+        )));
+    }
+    let mut judged = Judged::new(detector.network().plan.segments() && data.kind == dataset::Kind::Segment);
+    let looked = judging(imgsz);
+    let mut all = Vec::with_capacity(items.len());
+    let mut pixels = judged.masks.is_some().then(|| Pixels::new(classes, SURE));
+    for some in items.chunks(TOGETHER) {
+        let pictures: Vec<Labelled> = some.iter().map(|item| labelled(&set.reader, item)).collect::<Result<_, _>>()?;
+        let found = judged.add(&detector, &pictures, &looked, None)?;
+        if let Some(pixels) = &mut pixels {
+            for (picture, found) in pictures.iter().zip(&found) {
+                pixels.add(&picture.objects, found, picture.pixels.dimensions())?;
+            }
+        }
+        all.extend(found);
+    }
+    let figures = judged.figures();
+    let pixels = pixels.map(|pixels| pixels.scores()).transpose().map_err(CliError::failed)?;
+    if let Some(dir) = asked.dir {
+        pictures::figures(dir, &figures, &judged, &data.names)?;
+        let path = dir.join("predictions.json");
+        let text = serde_json::to_vec(&predictions(&items, &all)).map_err(CliError::failed)?;
+        files::put(&path, &text)
+            .map_err(|error| CliError::Failed(format!("cannot write {}: {error}", path.display())))?;
+    }
+    let coco_boxes = coco::score(&judged.boxes);
+    let coco_masks = judged.masks.as_deref().map(coco::score);
+    let by_name = of_detector(&figures, [Some(&coco_boxes), coco_masks.as_ref()], pixels.as_ref());
+    let verdict = asked.held(set, model, &by_name)?;
+    if out.json {
+        out.value(&json!({
+            "pictures": items.len(), "split": split, "classes": data.names,
+            "ultralytics": { "boxes": scores(&figures.boxes), "masks": figures.masks.as_ref().map(scores) },
+            "coco": { "boxes": coco_boxes, "masks": coco_masks }, "pixels": pixels, "gate": verdict,
+        }))?;
+        return gate::ended(out, verdict);
+    }
+    for (what, scores, by_coco) in
+        [("boxes", Some(&figures.boxes), Some(&coco_boxes)), ("masks", figures.masks.as_ref(), coco_masks.as_ref())]
+    {
+        let (Some(scores), Some(by_coco)) = (scores, by_coco) else { continue };
+        out.line(format!("{what}, {} pictures of `{}`", items.len(), split.name()))?;
+        table(out, scores, by_coco, &data.names)?;
+    }
+    if let Some(scores) = &pixels {
+        out.line(format!(
+            "pixels by class, from a confidence of {SURE}: mean IoU {:.4}, accuracy {:.4}, mean F1 {:.4}",
+            scores.mean_iou, scores.pixel_accuracy, scores.mean_f1
+        ))?;
+    }
+    gate::ended(out, verdict)
+}
+
+/// Figures of one kind by both protocols.
+fn table(
+    out: &mut Out,
+    scores: &ultralytics::Scores,
+    by_coco: &coco::Scores,
+    names: &[String],
+) -> Result<(), CliError> {
+    out.line("  class                          objects       P       R      F1   mAP50   mAP75 mAP50-95")?;
+    let line = |name: &str, count: usize, figures: [f64; 6]| {
+        let figures: Vec<String> = figures.iter().map(|figure| format!("{figure:7.4}")).collect();
+        format!("  {name:<28} {count:>9} {}", figures.join(" "))
+    };
+    let all = scores.classes.iter().map(|class| class.truths).sum();
+    let ultralytics::Scores { precision, recall, f1, map50, map75, map50_95, .. } = *scores;
+    out.line(line("all", all, [precision, recall, f1, map50, map75, map50_95]))?;
+    for class in &scores.classes {
+        let name = names.get(class.class as usize).map_or("", String::as_str);
+        let figures = [class.precision, class.recall, class.f1, class.ap50, class.ap75, class.ap];
+        out.line(line(name, class.truths, figures))?;
+    }
+    let of = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+    let [ap, ap50, ap75] = [by_coco.ap, by_coco.ap50, by_coco.ap75].map(of);
+    let [one, ten, hundred] = by_coco.ar.map(of);
+    out.line(format!(
+        "  by pycocotools' protocol: AP {ap} AP50 {ap50} AP75 {ap75}, AR of 1, 10, 100: {one} {ten} {hundred}"
+    ))?;
+    for (what, sizes) in [("AP", by_coco.ap_by_size), ("AR", by_coco.ar_by_size)] {
+        let [small, medium, large] = sizes.map(of);
+        out.line(format!("  {what} by size: small {small}, medium {medium}, large {large}"))?;
+    }
+    Ok(())
+}
+
+/// What was found, as COCO tools take it: a line of the file for each object, with the numbers of classes from 1 on, as
+/// `dataset export --format coco` numbers them. A picture's id is its name's number, where it is one, else its name.
+fn predictions(items: &[&Item], found: &[Vec<Detection>]) -> Vec<Value> {
+    let rounded = |value: f32, by: f64| (f64::from(value) * by).round() / by;
+    let one = |item: &Item, found: &Detection| {
+        let stem = item.image.file_stem().unwrap_or_default().to_string_lossy();
+        let id = stem.parse::<u64>().map_or_else(|_| Value::from(stem.as_ref()), Value::from);
+        let [left, top, right, bottom] = found.bounding_box.0;
+        let bbox = [left, top, right - left, bottom - top].map(|value| rounded(value, 1e3));
+        let mut value = json!({
+            "image_id": id, "file_name": item.image.file_name().unwrap_or_default().to_string_lossy(),
+            "category_id": found.class + 1, "bbox": bbox, "score": rounded(found.confidence, 1e5),
+        });
+        if let Some(mask) = &found.mask {
+            value["segmentation"] = json!(mask);
+        }
+        value
+    };
+    items.iter().zip(found).flat_map(|(item, found)| found.iter().map(|found| one(item, found))).collect()
+}
+
+fn scores(scores: &ultralytics::Scores) -> Value {
+    json!({
+        "precision": scores.precision, "recall": scores.recall, "f1": scores.f1, "confidence": scores.confidence,
+        "map50": scores.map50, "map75": scores.map75, "map50_95": scores.map50_95, "classes": scores.classes,
+    })
+}
+
+/// A picture with its labels in its own pixels.
+fn labelled(reader: &Reader, item: &Item) -> Result<Labelled, CliError> {
+    let (_, clean) = reader.read(&item.image).map_err(|why| {
+        CliError::Failed(format!("{}: {why}; mend it or take it out of the set", item.image.display()))
+    })?;
+    let (width, height) = (clean.image.width() as f32, clean.image.height() as f32);
+    let mark = |object: &dataset::Object| {
+        let (shares, outlined) = match object.outline.as_ref()? {
+            Outline::Polygon(points) => (points.clone(), true),
+            outline @ Outline::Box(_) => {
+                let [l, t, r, b] = outline.corners();
+                (vec![[l, t], [r, t], [r, b], [l, b]], false)
+            }
+        };
+        let corners = shares.iter().map(|[x, y]| [x * width, y * height]).collect();
+        Some(Marked { class: object.class, corners, outlined })
+    };
+    let marks = |objects: &[dataset::Object]| objects.iter().filter_map(mark).collect();
+    Ok(Labelled { objects: marks(&item.objects), crowds: marks(&item.crowds), pixels: clean.image })
+}
