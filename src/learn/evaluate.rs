@@ -16,7 +16,7 @@ use super::train::TrainError;
 use super::train::assign::Wanted;
 use super::train::loader::map;
 use super::train::loss::{Gains, Targets, loss};
-use crate::domain::Detection;
+use crate::domain::{Detection, Rle};
 use crate::vision::letterbox::Letterbox;
 use crate::vision::masks::{self, Bitmap};
 use crate::vision::{DetectOptions, Detector, VisionError};
@@ -163,15 +163,21 @@ fn by_boxes(picture: &Labelled, found: &[Detection]) -> Picture {
     Picture { truths: picture.marks().map(truth).collect(), found: found.iter().map(one).collect() }
 }
 
+/// The pixels within an object's outline, in a picture of that width and height.
+#[must_use]
+pub fn mask(object: &Marked, (width, height): (u32, u32)) -> Rle {
+    let mut bitmap = Bitmap::new(width, height);
+    fill(&object.corners, width as usize, height as usize, |place| {
+        bitmap.set(place as u32 % width, place as u32 / width, true);
+    });
+    masks::encode(&bitmap)
+}
+
 fn by_masks(labelled: &Labelled, found: &[Detection], (width, height): (u32, u32)) -> Result<Picture, VisionError> {
     let damaged = |error: masks::MaskError| VisionError::Setting(error.to_string());
     let mut picture = Picture::default();
     for (object, crowd) in labelled.marks() {
-        let mut bitmap = Bitmap::new(width, height);
-        fill(&object.corners, width as usize, height as usize, |place| {
-            bitmap.set(place as u32 % width, place as u32 / width, true);
-        });
-        let shape = Shape::Mask(Runs::of(&masks::encode(&bitmap)).map_err(damaged)?);
+        let shape = Shape::Mask(Runs::of(&mask(object, (width, height))).map_err(damaged)?);
         let area = f64::from(area(&object.corners));
         picture.truths.push(Truth { class: object.class, area, shape, crowd });
     }

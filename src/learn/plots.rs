@@ -135,7 +135,7 @@ fn chart(
         .y_label_formatter(&|value| tick(*value))
         .label_style(("sans-serif", 12))
         .draw()?;
-    let named = series.len() > 1 && series.len() <= NAMED;
+    let named = series.len() <= NAMED && series.iter().any(|one| !one.name.is_empty());
     for (number, one) in series.iter().enumerate() {
         // The last of many is the mean: thick, in black.
         let mean = series.len() > 1 && number + 1 == series.len() && matches!(scale, Scale::Shares);
@@ -154,7 +154,7 @@ fn chart(
                 .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(width)));
         }
     }
-    if series.len() > 1 {
+    if named || series.len() > 1 {
         let mut style = chart.configure_series_labels();
         style.position(emptiest(series, (left, right), (low, high))).label_font(("sans-serif", 12));
         style.background_style(WHITE.mix(0.8)).border_style(RGBColor(200, 200, 200)).draw()?;

@@ -9,7 +9,7 @@ use super::loader::{Batch, SHRINK};
 use crate::domain::Detection;
 use crate::files;
 use crate::learn::augment::bounds;
-use crate::learn::evaluate::{Figures, Judged, Labelled};
+use crate::learn::evaluate::{Figures, Judged, Labelled, mask};
 use crate::learn::metrics::confusion::Confusion;
 use crate::learn::plots;
 use crate::vision::draw;
@@ -94,7 +94,7 @@ pub fn found(pictures: &[Labelled], found: &[Vec<Detection>], names: &[String]) 
                 name: names.get(object.class as usize).cloned().unwrap_or_default(),
                 confidence: 1.0,
                 bounding_box: crate::domain::BoundingBox(bounds(&object.corners)),
-                mask: None,
+                mask: object.outlined.then(|| mask(object, picture.pixels.dimensions())),
             })
             .collect();
         let sure: Vec<Detection> = all.iter().filter(|one| one.confidence >= SURE).cloned().collect();

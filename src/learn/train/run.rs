@@ -175,15 +175,15 @@ pub fn suits(data: &Dataset, path: &Path, outlines: bool) -> Result<(), TrainErr
             "it has no pictures to choose by (`val`); `sightline dataset split` divides a set"
         });
     }
+    if data.of(Split::Train).all(|item| item.objects.is_empty()) {
+        return unfit(
+            "none of its pictures to learn from has a label; look where the labels lie (`labels/` beside `images/`)",
+        );
+    }
     if data.of(Split::Val).all(|item| item.objects.is_empty()) {
         return unfit(
             "none of its pictures to choose by (`val`) has a label, so that every epoch would be as good as the other; label \
              some",
-        );
-    }
-    if data.of(Split::Train).all(|item| item.objects.is_empty()) {
-        return unfit(
-            "none of its pictures to learn from has a label; look where the labels lie (`labels/` beside `images/`)",
         );
     }
     match data.kind {
