@@ -18,6 +18,7 @@ use super::start;
 use crate::learn::train::loader::ahead;
 use crate::learn::train::network::{sound, to_weights};
 use crate::learn::train::optimiser::{Mean, Method, Optimiser};
+use crate::learn::train::results::dated;
 use crate::learn::train::run::{Begin, Ended, Files, LONGEST, kind, rare};
 use crate::learn::train::schedule::Schedule;
 use crate::learn::train::state::{self, Stand};
@@ -314,7 +315,7 @@ impl<'a> Run<'a> {
         self.stand.rows.push(row.line());
         (self.stand.epoch, self.stand.batch, self.stand.losses) = (epoch + 1, 0, [0.0; 4]);
         let halved = sound(weights)?;
-        let metrics = crate::learn::train::results::dated(row.figures.metrics(), row.epoch, row.seconds);
+        let metrics = dated(row.figures.metrics(), row.epoch, row.seconds);
         if better {
             kept(&halved, &self.files, "best", &metrics)?;
             results::draw(request.dir, &judged, request.val, request.names)?;
