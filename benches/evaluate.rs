@@ -33,7 +33,7 @@ pub fn run(bench: &Bench) {
         let mut peers: Vec<_> = bench.peer("pycocotools", "evaluate.py", &said).into_iter().collect();
         bench.measure(&what, "s", &mut peers, || {
             let began = Instant::now();
-            let scores = coco::score(&pictures);
+            let scores = coco::Matched::of(&pictures).scores();
             assert!(scores.ap.is_some_and(|ap| ap > 0.1));
             began.elapsed().as_secs_f64()
         });

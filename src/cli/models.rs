@@ -13,6 +13,9 @@ impl From<CheckpointError> for CliError {
         match &error {
             CheckpointError::Name(_) => Self::Usage(error.to_string()),
             CheckpointError::Taken { .. } => Self::Refused(error.to_string()),
+            CheckpointError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Self::NotFound(error.to_string())
+            }
             _ => Self::Failed(error.to_string()),
         }
     }

@@ -4,6 +4,7 @@ pub mod classes;
 
 use image::RgbImage;
 use plotters::coord::Shift;
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
@@ -20,6 +21,33 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
     RGBColor(90, 90, 90),
 ];
+/// How a curve is drawn: colours come again after some, but never with the same stroke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stroke {
+    Line,
+    /// Pixels that are drawn, and that are not.
+    Dashes(u32, u32),
+}
+
+impl Stroke {
+    fn of(number: usize) -> Self {
+        match number / COLOURS.len() {
+            0 => Self::Line,
+            1 => Self::Dashes(8, 4),
+            _ => Self::Dashes(2, 4),
+        }
+    }
+
+    /// 16 pixels of it, for a list of names.
+    fn sample(self, (x, y): (i32, i32), style: ShapeStyle) -> DashedPathElement<std::vec::IntoIter<(i32, i32)>, i32> {
+        let (on, off) = match self {
+            Self::Line => (16, 0),
+            Self::Dashes(on, off) => (on as i32, off as i32),
+        };
+        DashedPathElement::new(vec![(x, y), (x + 16, y)], on, off, style)
+    }
+}
+
 /// More classes than this are drawn thin and without names.
 const NAMED: usize = 20;
 /// More classes than this get no numbers in their cells.
@@ -141,17 +169,23 @@ fn chart(
         let mean = series.len() > 1 && number + 1 == series.len() && matches!(scale, Scale::Shares);
         let colour = if mean { BLACK } else { COLOURS[number % COLOURS.len()] };
         let width = if mean { 3 } else { 1 + u32::from(series.len() <= 3) };
+        let stroke = if mean { Stroke::Line } else { Stroke::of(number) };
         let points: Vec<(f64, f64)> =
             one.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
         // A point alone makes no line.
         if let [point] = points.as_slice() {
             chart.draw_series([Circle::new(*point, 3, colour.filled())])?;
         }
-        let drawn = chart.draw_series(LineSeries::new(points, colour.stroke_width(width)))?;
+        let drawn = match stroke {
+            Stroke::Line => chart.draw_series(LineSeries::new(points, colour.stroke_width(width)))?,
+            Stroke::Dashes(on, off) => {
+                chart.draw_series(DashedLineSeries::new(points, on, off, colour.stroke_width(width)))?
+            }
+        };
         if named || (mean && series.len() > 1) {
             drawn
                 .label(crate::domain::display_safe(&one.name))
-                .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(width)));
+                .legend(move |at| stroke.sample(at, colour.stroke_width(width)));
         }
     }
     if named || series.len() > 1 {
@@ -362,6 +396,9 @@ mod tests {
         assert!(is_drawn(&curves("flat", ("x", "y"), &[line("a", &[0.5, 0.5]), line("b", &[f64::NAN, 0.2])]).unwrap()));
         let many: Vec<Series> = (0..80).map(|n| line(&n.to_string(), &[0.1, 0.9])).collect();
         assert!(is_drawn(&curves("many", ("x", "y"), &many).unwrap()));
+        // Curves with names are told apart by colour and stroke.
+        let looks: Vec<_> = (0..NAMED).map(|n| (COLOURS[n % COLOURS.len()], Stroke::of(n))).collect();
+        assert!((1..NAMED).all(|n| !looks[..n].contains(&looks[n])));
         let columns = crate::learn::train::results::columns(true);
         let row = |n: usize| (0..columns.len()).map(|c| (n * c) as f64 / 7.0).collect();
         assert!(is_drawn(&results(&columns, &[row(1), row(2), row(3)]).unwrap()));

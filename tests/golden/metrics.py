@@ -21,6 +21,8 @@ from ultralytics.models.yolo.detect import DetectionValidator
 
 random = np.random.default_rng(7)
 SIDE, CLASSES = 240, 4
+# The confidence at which figures by size are taken.
+SURE = 0.4
 
 
 def ellipse(x, y, w, h):
@@ -77,7 +79,23 @@ def coco(pictures, kind):
         judged.accumulate()
         judged.summarize()
     precision = judged.eval["precision"][:, :, :, 0, 2]
-    return {"stats": judged.stats.tolist(), "classes": [float(precision[:, :, c].mean()) for c in range(CLASSES)]}
+    classes = [float(precision[:, :, c].mean()) for c in range(CLASSES)]
+    return {"stats": judged.stats.tolist(), "classes": classes, "sizes": sizes(judged)}
+
+
+def sizes(judged):
+    """Objects, answers that count and right ones among them by class and size, at an overlap of 0.5 and a confidence of SURE."""
+    counts = [[[0, 0, 0] for _ in range(3)] for _ in range(CLASSES)]
+    # Pictures lie innermost, then sizes, of which the first is all of them.
+    for one in filter(None, judged.evalImgs):
+        size = judged.params.areaRng.index(one["aRng"])
+        if size > 0:
+            given = (np.array(one["dtScores"]) >= SURE) & ~one["dtIgnore"][0].astype(bool)
+            count = counts[one["category_id"] - 1][size - 1]
+            count[0] += int((~np.array(one["gtIgnore"], dtype=bool)).sum())
+            count[1] += int(given.sum())
+            count[2] += int((given & (one["dtMatches"][0] > 0)).sum())
+    return counts
 
 
 def ultralytics(pictures, kind):

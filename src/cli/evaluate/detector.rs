@@ -13,7 +13,7 @@ use crate::learn::dataset::{self, Item, Outline};
 use crate::learn::evaluate::gate::of_detector;
 use crate::learn::evaluate::pixels::Pixels;
 use crate::learn::evaluate::{Judged, Labelled, judging};
-use crate::learn::metrics::{coco, ultralytics};
+use crate::learn::metrics::{Picture, coco, ultralytics};
 use crate::learn::train::pictures;
 use crate::vision::checkpoint::Checkpoint;
 use crate::vision::{Detect as _, Detector, Runtime};
@@ -83,24 +83,32 @@ pub(super) fn run(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime
         files::put(&path, &text)
             .map_err(|error| CliError::Failed(format!("cannot write {}: {error}", path.display())))?;
     }
-    let coco_boxes = coco::score(&judged.boxes);
-    let coco_masks = judged.masks.as_deref().map(coco::score);
+    let by_coco = |pictures: &[Picture], scores: &ultralytics::Scores| {
+        let matched = coco::Matched::of(pictures);
+        (matched.scores(), matched.rates(scores.confidence))
+    };
+    let (coco_boxes, boxes_by_size) = by_coco(&judged.boxes, &figures.boxes);
+    let of_masks = judged.masks.as_deref().zip(figures.masks.as_ref());
+    let (coco_masks, masks_by_size) = of_masks.map(|(pictures, scores)| by_coco(pictures, scores)).unzip();
     let by_name = of_detector(&figures, [Some(&coco_boxes), coco_masks.as_ref()], pixels.as_ref());
     let verdict = asked.held(set, model, &by_name)?;
     if out.json {
         out.value(&json!({
             "pictures": items.len(), "split": split, "classes": data.names,
             "ultralytics": { "boxes": scores(&figures.boxes), "masks": figures.masks.as_ref().map(scores) },
-            "coco": { "boxes": coco_boxes, "masks": coco_masks }, "pixels": pixels, "gate": verdict,
+            "coco": { "boxes": coco_boxes, "masks": coco_masks },
+            "by_size": { "boxes": boxes_by_size, "masks": masks_by_size }, "pixels": pixels, "gate": verdict,
         }))?;
         return gate::ended(out, verdict);
     }
-    for (what, scores, by_coco) in
-        [("boxes", Some(&figures.boxes), Some(&coco_boxes)), ("masks", figures.masks.as_ref(), coco_masks.as_ref())]
-    {
-        let (Some(scores), Some(by_coco)) = (scores, by_coco) else { continue };
+    let of_boxes = (&figures.boxes, &coco_boxes, &boxes_by_size);
+    let of_masks = figures.masks.as_ref().zip(coco_masks.as_ref()).zip(masks_by_size.as_ref());
+    let of_masks = of_masks.map(|((scores, by_coco), by_size)| (scores, by_coco, by_size));
+    for (what, of) in [("boxes", Some(of_boxes)), ("masks", of_masks)] {
+        let Some((scores, by_coco, by_size)) = of else { continue };
         out.line(format!("{what}, {} pictures of `{}`", items.len(), split.name()))?;
         table(out, scores, by_coco, &data.names)?;
+        sizes(out, by_size)?;
     }
     if let Some(scores) = &pixels {
         out.line(format!(
@@ -140,6 +148,19 @@ fn table(
     for (what, sizes) in [("AP", by_coco.ap_by_size), ("AR", by_coco.ar_by_size)] {
         let [small, medium, large] = sizes.map(of);
         out.line(format!("  {what} by size: small {small}, medium {medium}, large {large}"))?;
+    }
+    Ok(())
+}
+
+/// Figures by the size of objects, of all classes.
+fn sizes(out: &mut Out, rates: &coco::Rates) -> Result<(), CliError> {
+    for (what, rate) in ["small", "medium", "large"].into_iter().zip(&rates.sizes) {
+        let Some(coco::Rate { truths, precision, recall, f1 }) = rate else { continue };
+        let precision = precision.map_or("-".to_owned(), |value| format!("{value:.4}"));
+        let confidence = rates.confidence;
+        out.line(format!(
+            "  {what:<6} {truths:>6} objects, at a confidence of {confidence:.3}: P {precision}, R {recall:.4}, F1 {f1:.4}"
+        ))?;
     }
     Ok(())
 }

@@ -47,8 +47,8 @@ pub(super) fn begin(out: &mut Out, workspace: &Path, command: &Command, file: Op
     }
     if options.augment.mosaic > 0.0 && options.is_whole(0) {
         tell(&format!(
-            "no pictures are put together by four: `close_mosaic={}` covers all {} epochs (as with Ultralytics); `close_mosaic=0` \
-             has them to the end",
+            "no pictures are put together by four: the last `close_mosaic={}` epochs go without, and there are {} (as with \
+             Ultralytics); `close_mosaic=0` has them to the end",
             options.close_mosaic, options.epochs
         ));
     }

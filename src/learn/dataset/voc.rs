@@ -1,8 +1,9 @@
 //! Pascal VOC: an `.xml` file a picture, in `Annotations/` beside `JPEGImages/`, or beside the pictures.
 
+mod lists;
 mod places;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,7 @@ pub(super) fn looks_like(dir: &Path) -> bool {
 /// Reads a folder of such files; classes are numbered by name. A file's picture is the one that its `folder` and `filename`
 /// name, or that lies where the file itself does; else the only one of its name.
 ///
-/// `ImageSets/Main/{train,val,test}.txt` say what is for what where they are; without them all is to learn from.
+/// `ImageSets/Main/{train,val,test}.txt` say what is for what where they are; what none of them names is to learn from.
 ///
 /// # Errors
 /// A folder cannot be read; there are no pictures.
@@ -32,7 +33,6 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
     let found = pictures_below(dir)?;
     let mut problems = found.problems;
     let places = Places::new(dir, annotations, found.pictures);
-    let splits = splits(dir)?;
     // Pictures of files that cannot be used are not called unlabelled.
     let (mut read, mut named) = (Vec::new(), BTreeSet::new());
     for file in walk::files_below(annotations, "xml")? {
@@ -78,6 +78,8 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
     if labelled.is_empty() {
         return Err(DatasetError::empty(dir, &problems));
     }
+    let pictures: Vec<PathBuf> = labelled.iter().map(|(image, _)| image.clone()).collect();
+    let splits = lists::splits(dir, &pictures, &mut problems)?;
     let classes: BTreeSet<&String> =
         labelled.iter().flat_map(|(_, objects)| objects.iter().map(|(name, _)| name)).collect();
     let names: Vec<String> = classes.into_iter().cloned().collect();
@@ -86,7 +88,7 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
             class: names.binary_search(&name).unwrap_or_default() as u32,
             outline: Some(outline),
         };
-        let split = stem(&image).and_then(|stem| splits.get(&stem).copied()).unwrap_or(Split::Train);
+        let split = splits.get(&image).copied().unwrap_or(Split::Train);
         Item { image, split, objects: objects.into_iter().map(object).collect(), crowds: Vec::new() }
     };
     let items = labelled.into_iter().map(item).collect();
@@ -118,22 +120,6 @@ fn turned(file: &Path, image: &Path, annotation: Annotation, problems: &mut Vec<
         Some((_, Meant::Upright)) | None => {}
     }
     objects
-}
-
-fn stem(path: &Path) -> Option<String> {
-    path.file_stem().map(|stem| stem.to_string_lossy().into_owned())
-}
-
-fn splits(dir: &Path) -> Result<BTreeMap<String, Split>, DatasetError> {
-    let mut splits = BTreeMap::new();
-    for split in Split::ALL {
-        let list = dir.join("ImageSets/Main").join(format!("{}.txt", split.name()));
-        if list.is_file() {
-            let text = walk::text(&list, walk::LIST)?;
-            splits.extend(text.split_whitespace().map(|stem| (stem.to_owned(), split)));
-        }
-    }
-    Ok(splits)
 }
 
 struct Annotation {

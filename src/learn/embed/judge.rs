@@ -104,6 +104,7 @@ impl Figures {
                     Fitness::Auto | Fitness::Recall1 => Some(recall(ranking, 1)),
                     Fitness::Recall5 => Some(recall(ranking, 5)),
                     Fitness::Map => Some(ranking.mean_average_precision),
+                    Fitness::WorstRecall => Some(ranking.worst_label_recall),
                     _ => None,
                 },
             ),
@@ -128,6 +129,7 @@ impl Figures {
                 "recall_at_1": recall(ranking, 1),
                 "recall_at_5": recall(ranking, 5),
                 "map": ranking.mean_average_precision,
+                "worst_label_recall": ranking.worst_label_recall,
                 "probes": ranking.probes,
             }),
             Self::Classify(report) => json!({

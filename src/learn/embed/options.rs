@@ -35,7 +35,7 @@ pub enum Fitness {
     Accuracy,
     /// Classifiers: the mean F1 of the classes.
     F1,
-    /// Classifiers: the recall of the class that is told worst.
+    /// The recall of the class that is told worst; for embedders the share of a label's crops whose nearest neighbour is right.
     WorstRecall,
 }
 
@@ -46,10 +46,10 @@ impl Fitness {
     /// A sentence naming those that it can be judged by.
     pub fn suits(self, aim: Aim) -> Result<(), String> {
         match (aim, self) {
-            (_, Self::Auto)
+            (_, Self::Auto | Self::WorstRecall)
             | (Aim::Embed, Self::Recall1 | Self::Recall5 | Self::Map)
-            | (Aim::Classify, Self::Accuracy | Self::F1 | Self::WorstRecall) => Ok(()),
-            (Aim::Embed, _) => Err("an embedder is judged by `fitness=` recall1, recall5 or map".into()),
+            | (Aim::Classify, Self::Accuracy | Self::F1) => Ok(()),
+            (Aim::Embed, _) => Err("an embedder is judged by `fitness=` recall1, recall5, map or worst_recall".into()),
             (Aim::Classify, _) => Err("a classifier is judged by `fitness=` accuracy, f1 or worst_recall".into()),
         }
     }

@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn a_line_has_a_value_for_each_column() {
         let recall_at = [(1, 0.5), (5, 0.75)].into();
-        let figures = Figures::Embed(Ranking { probes: 4, recall_at, mean_average_precision: 0.4 });
+        let figures =
+            Figures::Embed(Ranking { probes: 4, recall_at, worst_label_recall: 0.1, mean_average_precision: 0.4 });
         let row = Row { epoch: 2, seconds: 1.5, loss: 0.25, rates: [0.1, 0.1, 0.2], figures, fitness: 0.5, best: true };
         assert_eq!(row.line(), "2,1.5,0.25,0.5,0.75,0.4,0.1,0.1,0.2");
         for aim in [Aim::Embed, Aim::Classify] {

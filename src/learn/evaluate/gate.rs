@@ -378,7 +378,8 @@ mod tests {
             assert!(why.contains("no figure `masks.map50`") && why.contains("boxes.coco_ap75"), "{why}");
         }
         // What judging gives has the names that are told.
-        let ranking = Ranking { probes: 3, recall_at: [(1, 0.5), (5, 1.0)].into(), mean_average_precision: 0.5 };
+        let recall_at = [(1, 0.5), (5, 1.0)].into();
+        let ranking = Ranking { probes: 3, recall_at, worst_label_recall: 0.0, mean_average_precision: 0.5 };
         let given = of_embedder(&ranking, None);
         assert!(given.iter().all(|figure| names(Task::Embed, Kind::Classify).contains(&figure.name)), "{given:?}");
     }

@@ -1,9 +1,13 @@
 //! The protocol of COCO (<https://cocodataset.org/#detection-eval>): average precision over 101 recalls and ten overlaps,
 //! by the size of objects, equal to pycocotools.
 
+mod rates;
+
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+
+pub use rates::{ClassRates, Rate, Rates};
 
 use super::shape::Picture;
 
@@ -87,16 +91,39 @@ fn overlap(number: usize) -> f64 {
     if number == OVERLAPS - 1 { 0.95 } else { number as f64 * step + 0.5 }
 }
 
-/// Judges pictures. Boxes and masks alike; a picture's truths and answers must be of one kind.
-#[must_use]
-pub fn score(pictures: &[Picture]) -> Scores {
+/// What became of every answer: class by class, of all objects, then of small, medium and large ones.
+pub struct Matched(Vec<(u32, [Tally; 4])>);
+
+impl Matched {
+    /// Matches answers with objects. Boxes and masks alike; a picture's truths and answers must be of one kind.
+    #[must_use]
+    pub fn of(pictures: &[Picture]) -> Self {
+        matched(pictures)
+    }
+
+    /// The protocol's own figures.
+    #[must_use]
+    pub fn scores(&self) -> Scores {
+        summed(&self.0)
+    }
+
+    /// Precision, recall and F1 by size where answers of at least `confidence` are given; by the protocol's matching at an
+    /// overlap of 0.50.
+    #[must_use]
+    pub fn rates(&self, confidence: f64) -> Rates {
+        let there = self.0.iter().filter(|(_, sizes)| sizes[0].truths > 0);
+        Rates::of(there.map(|(class, sizes)| (*class, &sizes[1..])), confidence)
+    }
+}
+
+fn matched(pictures: &[Picture]) -> Matched {
     let classes: BTreeSet<u32> =
         pictures.iter().flat_map(|p| p.truths.iter().map(|t| t.class).chain(p.found.iter().map(|f| f.class))).collect();
     let classes: Vec<u32> = classes.into_iter().collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(classes.len().max(1));
     let each = |class: &u32| (*class, judge(pictures, *class));
     // Classes are independent: each thread takes every so-manieth.
-    let judged: Vec<(u32, [Tally; 4])> = std::thread::scope(|scope| {
+    Matched(std::thread::scope(|scope| {
         let parts: Vec<_> = (0..threads)
             .map(|first| {
                 let mine = classes.iter().skip(first).step_by(threads);
@@ -109,8 +136,7 @@ pub fn score(pictures: &[Picture]) -> Scores {
             .collect();
         judged.sort_by_key(|(class, _)| *class);
         judged
-    });
-    summed(&judged)
+    }))
 }
 
 fn summed(judged: &[(u32, [Tally; 4])]) -> Scores {

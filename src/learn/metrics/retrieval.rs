@@ -21,6 +21,8 @@ pub struct Ranking {
     pub probes: usize,
     /// Of those, the share with the right label among the nearest k, for each k asked for.
     pub recall_at: BTreeMap<usize, f64>,
+    /// The least share of a label's probes whose nearest neighbour has it.
+    pub worst_label_recall: f64,
     /// Mean average precision over the whole ranking.
     pub mean_average_precision: f64,
 }
@@ -29,6 +31,8 @@ pub struct Ranking {
 #[must_use]
 pub fn rank(gallery: Labelled<'_>, probes: Labelled<'_>, ks: &[usize], itself: bool) -> Ranking {
     let (mut counted, mut hits, mut precision) = (0, vec![0_usize; ks.len()], 0.0);
+    // Probes of each label, and those whose nearest neighbour has it.
+    let mut labels: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
     for (number, (probe, label)) in probes.vectors.iter().zip(probes.labels).enumerate() {
         let mut near: Vec<(f32, usize)> = gallery
             .vectors
@@ -47,12 +51,17 @@ pub fn rank(gallery: Labelled<'_>, probes: Labelled<'_>, ks: &[usize], itself: b
         let Some(first) = right.first() else { continue };
         counted += 1;
         ks.iter().zip(&mut hits).for_each(|(k, hits)| *hits += usize::from(first < k));
+        let (probes, right_first) = labels.entry(*label).or_default();
+        *probes += 1;
+        *right_first += usize::from(*first == 0);
         let each = right.iter().enumerate().map(|(before, place)| (before + 1) as f64 / (place + 1) as f64);
         precision += each.sum::<f64>() / right.len() as f64;
     }
     let share = |part: f64| if counted == 0 { 0.0 } else { part / counted as f64 };
+    let share_of = |part: usize, whole: usize| part as f64 / whole as f64;
     Ranking {
         probes: counted,
+        worst_label_recall: labels.values().map(|(all, right)| share_of(*right, *all)).reduce(f64::min).unwrap_or(0.0),
         recall_at: ks.iter().zip(hits).map(|(k, hits)| (*k, share(hits as f64))).collect(),
         mean_average_precision: share(precision),
     }
@@ -165,9 +174,15 @@ mod tests {
         // 60 -> 2nd.
         assert_eq!(found.probes, 4);
         assert_eq!(found.recall_at, BTreeMap::from([(1, 0.0), (2, 0.75)]));
+        assert!(found.worst_label_recall.abs() < 1e-12);
         assert!((found.mean_average_precision - (0.5 + 1.0 / 3.0 + 0.5 + 0.5) / 4.0).abs() < 1e-12);
         let alone = Labelled { vectors: &vectors[..1], labels: &[9] };
         assert_eq!(rank(gallery, alone, &[1], false).probes, 0, "what is not enrolled cannot be found");
+        // Two of label 1 beside each other; of label 2 one is nearer to label 1, one to its like.
+        let (vectors, labels) = (vec![at(0.0), at(1.0), at(3.0), at(20.0)], [1, 1, 2, 2]);
+        let uneven = Labelled { vectors: &vectors, labels: &labels };
+        let found = rank(uneven, uneven, &[1], true);
+        assert_eq!((found.recall_at[&1], found.worst_label_recall), (0.75, 0.5));
     }
 
     #[test]

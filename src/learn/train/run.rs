@@ -463,6 +463,7 @@ fn judge_some(
 ) -> Result<(Vec<Labelled>, Vec<Vec<Detection>>), TrainError> {
     let labelled = |place| {
         let scene = shelf.scene(place)?;
+        // Epochs are judged by Ultralytics' protocol, which knows no crowds.
         Ok(Labelled { pixels: scene.pixels, objects: scene.objects, crowds: Vec::new() })
     };
     let pictures: Vec<Labelled> = places.map(labelled).collect::<Result<_, TrainError>>()?;

@@ -49,6 +49,8 @@ struct Kinds<T> {
 struct Coco {
     stats: [f64; 12],
     classes: Vec<f64>,
+    /// Of each class's small, medium and large objects: objects, answers that count, right answers.
+    sizes: Vec<[[usize; 3]; 3]>,
 }
 
 #[derive(Deserialize)]
@@ -129,7 +131,8 @@ fn agree(what: &str, ours: f64, theirs: f64, within: f64) {
 fn the_coco_protocol_is_pycocotools() {
     let golden = golden();
     for (masks, theirs) in [(false, &golden.coco.bbox), (true, &golden.coco.segm)] {
-        let ours = coco::score(&pictures(&golden, masks));
+        let matched = coco::Matched::of(&pictures(&golden, masks));
+        let ours = matched.scores();
         let [small, medium, large] = ours.ap_by_size;
         let figures = [ours.ap, ours.ap50, ours.ap75, small, medium, large].into_iter().chain(ours.ar);
         let names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"];
@@ -140,6 +143,23 @@ fn the_coco_protocol_is_pycocotools() {
         }
         for class in &ours.classes {
             close("AP of a class", class.ap.unwrap(), theirs.classes[class.class as usize], 1e-6);
+        }
+        // The confidence of tests/golden/metrics.py.
+        let rates = matched.rates(0.4);
+        assert_eq!(rates.classes.len(), theirs.sizes.len());
+        for class in &rates.classes {
+            for (size, (rate, counts)) in class.sizes.iter().zip(theirs.sizes[class.class as usize]).enumerate() {
+                let [truths, answers, right] = counts.map(|count| count as f64);
+                let Some(rate) = rate else {
+                    assert_eq!(counts[0], 0);
+                    continue;
+                };
+                let what = |figure: &str| format!("class {}, size {size}, {figure}", class.class);
+                assert_eq!((rate.truths, rate.precision.is_none()), (counts[0], counts[1] == 0));
+                agree(&what("precision"), rate.precision.unwrap_or(0.0), right / answers.max(1.0), 1e-9);
+                agree(&what("recall"), rate.recall, right / truths, 1e-9);
+                agree(&what("F1"), rate.f1, 2.0 * right / (answers + truths), 1e-9);
+            }
         }
     }
 }

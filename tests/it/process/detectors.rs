@@ -58,6 +58,31 @@ fn coloured(path: &Path, size: (u32, u32), colour: Rgb<u8>) -> usize {
     drawn.pixels().filter(|pixel| **pixel == colour).count()
 }
 
+/// What counts in 8 bits of each number's 24 goes the same way.
+#[test]
+fn half_precision_learns_as_full_precision_does() {
+    let desk = Desk::new(&[]);
+    let set = rectangles(&desk, "packs", &["pack"], true, 12);
+    // From random weights steps lead apart soon.
+    let model = shipped();
+    let losses = |amp: &str| {
+        let settings = "imgsz=64 batch=4 epochs=2 optimizer=adamw lr0=0.0001 mosaic=0 seed=1";
+        let words = format!("train {} --model {} --name {amp} {settings} amp={amp}", set.display(), model.display());
+        let run = desk.json(&words, &[], 0);
+        assert_eq!(run.len(), 3, "{run:?}");
+        let results = fs::read_to_string(desk.path(format!("runs/{amp}/results.csv"))).unwrap();
+        let read = |line: &str| line.split(',').skip(2).take(4).map(|value| value.parse().unwrap()).collect();
+        results.lines().skip(1).map(read).collect::<Vec<Vec<f64>>>()
+    };
+    let (full, half) = (losses("fp32"), losses("bf16"));
+    assert_ne!(full, half, "both counted in the same numbers");
+    for (epoch, (full, half)) in full.iter().zip(&half).enumerate() {
+        for (full, half) in full.iter().zip(half) {
+            assert!((half / full - 1.0).abs() < 0.02, "epoch {epoch}: {half} where full precision has {full}");
+        }
+    }
+}
+
 fn card(run: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(run.join("weights/best.card.json")).unwrap()).unwrap()
 }
@@ -265,7 +290,7 @@ fn what_a_detector_cannot_learn_from_is_told_with_its_remedy_and_leaves_no_run()
         (&format!("boxes --model {segmenter}"), "boxes: its labels are boxes", "--model yolov8n", 2),
         (&format!("outlines --model {embedder}"), "this network learns from whole ones", "--model yolov8n-seg", 2),
         ("boxes --model note.safetensors", "note.safetensors: not a kind of file", "neither a .safetensors", 1),
-        ("boxes --model gone.safetensors", "gone.safetensors", "check that the file exists", 1),
+        ("boxes --model gone.safetensors", "gone.safetensors", "check that the file exists", 4),
         ("boxes --model yolov8q", "`yolov8q` is no architecture", "yolov8n, s, m, l or x", 2),
         ("boxes --model yolov8n lr=1", "`lr` is no option", "lr0", 2),
         ("boxes --model yolov8n imgsz=65", "`imgsz=65`", "multiple of 32", 2),

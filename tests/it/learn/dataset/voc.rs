@@ -113,3 +113,37 @@ fn what_is_of_no_picture_or_of_two_is_told() {
     }
     assert_eq!(set.problems.len(), 8, "{said}");
 }
+
+#[test]
+fn lists_name_pictures_by_path_and_by_whole_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    for name in ["x/1", "y/1", "my pack", "my", "plain", "late"] {
+        write(at, &format!("JPEGImages/{name}.jpg"), "");
+        let path = Path::new(name);
+        let folder = path.parent().unwrap().to_str().unwrap();
+        let called = format!("{}.jpg", path.file_name().unwrap().to_str().unwrap());
+        write(at, &format!("Annotations/{name}.xml"), file(folder, &called, "carton"));
+    }
+    write(at, "ImageSets/Main/train.txt", "x/1\r\nmy pack\r\n");
+    write(at, "ImageSets/Main/val.txt", "\u{feff}y/1\nplain  1\n\n1\nmy.jpg\ngone\nmy pack\nlost\n");
+    let set = dataset::read(at).unwrap();
+    let split = |name: &str| {
+        let item = set.items.iter().find(|item| item.image == at.join("JPEGImages").join(name));
+        item.unwrap_or_else(|| panic!("{name} is missing")).split.name()
+    };
+    assert_eq!(
+        ["x/1.jpg", "y/1.jpg", "my pack.jpg", "my.jpg", "plain.jpg", "late.jpg"].map(split),
+        ["train", "val", "train", "val", "val", "train"]
+    );
+    let told = told(&set);
+    for reason in [
+        "val.txt:4: `1` may be any of",
+        "val.txt:6: no labelled picture is called so, here and in 1 more lines (left out)",
+        "my pack.jpg is in both train and val; it is taken for train (leak)",
+        "1 labelled pictures are in none of its lists and taken for train",
+    ] {
+        assert!(told.contains(reason), "{reason} is missing in\n{told}");
+    }
+    assert_eq!(set.problems.len(), 4, "{told}");
+}
