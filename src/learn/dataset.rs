@@ -10,7 +10,8 @@ pub mod layout;
 mod lookup;
 pub(in crate::learn) mod making;
 mod mask;
-pub mod problem;
+pub mod parts;
+mod problem;
 pub mod sheet;
 pub mod split;
 pub mod tables;
@@ -229,12 +230,12 @@ fn any(path: &Path) -> Result<Dataset, DatasetError> {
     if let Some(yaml) = yolo::description(path) {
         return yolo::read(&yaml);
     }
-    if path.join("images").is_dir() && path.join("labels").is_dir() {
+    if yolo::is_one(path) {
         return yolo::read_folders(path);
     }
-    if let Some(first) = coco::described(path) {
-        let detail = format!("it is a COCO set of a file for each part; name one of them, as {}", first.display());
-        return Err(DatasetError::description(path, detail));
+    let parts = coco::described(path);
+    if !parts.is_empty() {
+        return coco::read_parts(path, &parts);
     }
     if voc::looks_like(path) {
         return voc::read(path);

@@ -14,6 +14,7 @@
 pub mod classification;
 pub mod coco;
 pub mod confusion;
+mod polygon;
 pub mod retrieval;
 pub mod semantic;
 pub mod shape;

@@ -3,9 +3,9 @@
     pip install pycocotools==2.0.11
     python tests/golden/judged.py SET [--split val] [--model models/pack-seg.safetensors] [--imgsz 640]
 
-SET is any set with boxes or outlines: labels go through `dataset export --format coco`, answers through `evaluate --out`
-(`predictions.json`). Boxes there are rounded to thousandths of a pixel and scores to 5 digits, which may move an answer over an overlap's edge or
-swap two: figures must agree to 0.002.
+SET is any set with boxes or outlines: labels are those of the COCO file that it is, or go through `dataset export --format coco`, answers
+through `evaluate --out` (`predictions.json`). Boxes there are rounded to thousandths of a pixel and scores to 7 digits, which may move an answer
+over an overlap's edge or swap two: figures must agree to 0.002.
 """
 
 import argparse
@@ -39,14 +39,16 @@ def main():
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
-        sightline("dataset", "export", asked.set, "--format", "coco", "--out", scratch / "coco")
+        # A COCO file is the truth itself.
+        truth = asked.set
+        if asked.set.suffix != ".json":
+            sightline("dataset", "export", asked.set, "--format", "coco", "--out", scratch / "coco")
+            truth = scratch / f"coco/annotations/instances_{asked.split}.json"
         size = ["--imgsz", asked.imgsz] if asked.imgsz else []
         words = ["evaluate", asked.set, "--split", asked.split, "--model", asked.model, "--out", scratch / "out", "--json", *size]
         ours = json.loads(sightline(*words))["coco"]
-        truth = json.loads((scratch / f"coco/annotations/instances_{asked.split}.json").read_text())
+        truth = json.loads(truth.read_text())
         answers = json.loads((scratch / "out/predictions.json").read_text())
-    ids = {image["file_name"]: image["id"] for image in truth["images"]}
-    found = [answer | {"image_id": ids[answer["file_name"]]} for answer in answers]
     worst = 0.0
     for what, kind in [("boxes", "bbox"), ("masks", "segm")]:
         if not ours[what]:
@@ -57,7 +59,7 @@ def main():
             labels.createIndex()
             # Of answers with both, pycocotools takes the box's area for a mask's.
             other = "bbox" if kind == "segm" else "segmentation"
-            kept = [{key: value for key, value in answer.items() if key != other} for answer in found]
+            kept = [{key: value for key, value in answer.items() if key != other} for answer in answers]
             judged = COCOeval(labels, labels.loadRes(kept), kind)
             judged.evaluate()
             judged.accumulate()
@@ -68,7 +70,7 @@ def main():
             mine = -1.0 if mine is None else mine
             worst = max(worst, abs(mine - theirs))
             print(f"{what} {name:<10} sightline {mine:8.5f}  pycocotools {theirs:8.5f}  {abs(mine - theirs):.1e}")
-    print(f"at most {worst:.1e} apart, {len(found)} answers, {len(truth['annotations'])} objects")
+    print(f"at most {worst:.1e} apart, {len(answers)} answers, {len(truth['annotations'])} objects")
     raise SystemExit(worst > 0.002)
 
 

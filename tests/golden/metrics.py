@@ -168,6 +168,22 @@ def bounds():
     return [[right, n, float(bound(right, n))] for right, n in pairs]
 
 
+def polygons():
+    """The runs that pycocotools makes of outlines: of one decimal, whole, any, crossing themselves, touching or leaving the picture."""
+    draw, cases = np.random.default_rng(11), []
+    for number in range(240):
+        height, width = (int(side) for side in draw.integers(1, 60, 2))
+        out = [0, 0, 0.4][number % 3]
+        corners = draw.uniform([-out * width, -out * height], [width * (1 + out), height * (1 + out)], (int(draw.integers(3, 9)), 2))
+        if number % 2:
+            corners = np.clip(corners * 1.3 - [width * 0.15, height * 0.15], 0 - 2 * out * width, [width + 2 * out * width, height])
+        corners = np.round(corners, [0, 1, 4][number % 4 % 3])
+        flat = [float(value) for value in corners.ravel()]
+        runs = masks.frPyObjects([flat], height, width)[0]
+        cases.append({"size": runs["size"], "corners": flat, "counts": runs["counts"].decode()})
+    return cases
+
+
 pictures = [picture() for _ in range(24)]
 out = {
     "pictures": pictures,
@@ -175,6 +191,7 @@ out = {
     "ultralytics": {kind: ultralytics(pictures, kind) for kind in ["bbox", "segm"]},
     "classification": classification(),
     "bounds": bounds(),
+    "polygons": polygons(),
 }
 path = pathlib.Path(__file__).with_suffix(".json")
 path.write_text(json.dumps(out, separators=(",", ":")) + "\n")

@@ -9,7 +9,7 @@ use crate::cli::{CliError, Ended};
 use crate::domain::{Detection, display_safe};
 use crate::files;
 use crate::learn::augment::Marked;
-use crate::learn::dataset::{self, Item, Outline};
+use crate::learn::dataset::{self, Item, Outline, coco as coco_file};
 use crate::learn::evaluate::gate::of_detector;
 use crate::learn::evaluate::pixels::Pixels;
 use crate::learn::evaluate::{Judged, Labelled, judging};
@@ -79,7 +79,7 @@ pub(super) fn run(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime
     if let Some(dir) = asked.dir {
         pictures::figures(dir, &figures, &judged, &data.names)?;
         let path = dir.join("predictions.json");
-        let text = serde_json::to_vec(&predictions(&items, &all)).map_err(CliError::failed)?;
+        let text = serde_json::to_vec(&predictions(set, &all)?).map_err(CliError::failed)?;
         files::put(&path, &text)
             .map_err(|error| CliError::Failed(format!("cannot write {}: {error}", path.display())))?;
     }
@@ -165,25 +165,27 @@ fn sizes(out: &mut Out, rates: &coco::Rates) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What was found, as COCO tools take it: a line of the file for each object, with the numbers of classes from 1 on, as
-/// `dataset export --format coco` numbers them. A picture's id is its name's number, where it is one, else its name.
-fn predictions(items: &[&Item], found: &[Vec<Detection>]) -> Vec<Value> {
+/// What was found, as COCO tools take it: a line of the file for each object, with the numbers that the set's own COCO file has,
+/// or those that `dataset export --format coco` gives.
+fn predictions(set: &Set, found: &[Vec<Detection>]) -> Result<Vec<Value>, CliError> {
+    let numbers = coco_file::numbers(&set.path, &set.data, set.split)?;
     let rounded = |value: f32, by: f64| (f64::from(value) * by).round() / by;
     let one = |item: &Item, found: &Detection| {
-        let stem = item.image.file_stem().unwrap_or_default().to_string_lossy();
-        let id = stem.parse::<u64>().map_or_else(|_| Value::from(stem.as_ref()), Value::from);
         let [left, top, right, bottom] = found.bounding_box.0;
         let bbox = [left, top, right - left, bottom - top].map(|value| rounded(value, 1e3));
         let mut value = json!({
-            "image_id": id, "file_name": item.image.file_name().unwrap_or_default().to_string_lossy(),
-            "category_id": found.class + 1, "bbox": bbox, "score": rounded(found.confidence, 1e5),
+            "image_id": numbers.pictures.get(&item.image),
+            "file_name": item.image.file_name().unwrap_or_default().to_string_lossy(),
+            "category_id": numbers.categories.get(found.class as usize), "bbox": bbox,
+            "score": rounded(found.confidence, 1e7),
         });
         if let Some(mask) = &found.mask {
             value["segmentation"] = json!(mask);
         }
         value
     };
-    items.iter().zip(found).flat_map(|(item, found)| found.iter().map(|found| one(item, found))).collect()
+    let all = set.items().into_iter().zip(found);
+    Ok(all.flat_map(|(item, found)| found.iter().map(|found| one(item, found)).collect::<Vec<_>>()).collect())
 }
 
 fn scores(scores: &ultralytics::Scores) -> Value {

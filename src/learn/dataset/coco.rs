@@ -1,5 +1,7 @@
 //! COCO's `instances` files: pictures, annotations and categories in one JSON.
 
+mod file;
+mod parts;
 mod places;
 mod shape;
 mod write;
@@ -7,71 +9,18 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use file::{Annotation, Image};
+pub(super) use parts::{described, files, read_parts};
+pub(super) use places::lies_apart;
 use places::{Places, split_of};
 use shape::{Shape, shape};
 pub use write::write;
 
-use super::mask::Runs;
 use super::upright::{self, Meant};
-use super::{Dataset, DatasetError, Fate, Item, Kind, Object, Outline, Problem, walk};
-
-/// The first `instances_….json` in a folder's `annotations/`, where there are any.
-pub(super) fn described(dir: &Path) -> Option<PathBuf> {
-    let is_one = |name: &str| name.starts_with("instances_") && name.ends_with(".json");
-    let entries = std::fs::read_dir(dir.join("annotations")).ok()?.flatten();
-    entries.filter(|entry| entry.file_name().to_str().is_some_and(is_one)).map(|entry| entry.path()).min()
-}
-
-/// The file, as far as it is read and written.
-#[derive(Debug, Serialize, Deserialize)]
-struct File {
-    images: Vec<Image>,
-    #[serde(default)]
-    annotations: Vec<Annotation>,
-    #[serde(default)]
-    categories: Vec<Category>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Image {
-    id: i64,
-    file_name: String,
-    width: u32,
-    height: u32,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Category {
-    id: i64,
-    name: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Annotation {
-    id: i64,
-    image_id: i64,
-    category_id: i64,
-    #[serde(default)]
-    bbox: Vec<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    segmentation: Option<Segmentation>,
-    #[serde(default)]
-    area: f64,
-    #[serde(default)]
-    iscrowd: u8,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Segmentation {
-    Polygons(Vec<Vec<f64>>),
-    Runs(Runs),
-    /// What is neither costs its own annotation, not the file.
-    Other(Value),
-}
+use super::{Dataset, DatasetError, Fate, Item, Kind, Object, Outline, Problem, Split, walk};
 
 /// Reads a file. Its pictures are looked for by their paths: beside it, in `images/` beside it or above it, and in folders there
 /// that are called like its part (`train2017`); else by their file names, where no two have the same.
@@ -79,15 +28,14 @@ enum Segmentation {
 /// # Errors
 /// It cannot be read, is no such file, or has no pictures.
 pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
-    let bytes = walk::needed(path, walk::COCO)?;
-    let file: File = serde_json::from_slice(&bytes)
-        .map_err(|error| DatasetError::description(path, format!("it is no COCO file: {error}")))?;
+    let (file, mut problems) = file::read(path)?;
     unambiguous(path, "pictures", file.images.iter().map(|image| (image.id, image.file_name.as_str())))?;
     unambiguous(path, "categories", file.categories.iter().map(|category| (category.id, category.name.as_str())))?;
     let mut categories = file.categories;
     categories.sort_by_key(|category| category.id);
     let classes: BTreeMap<i64, u32> = (0..).zip(&categories).map(|(class, category)| (category.id, class)).collect();
-    let (places, mut problems) = Places::around(path)?;
+    let (places, links) = Places::around(path)?;
+    problems.extend(links);
     let mut seen = BTreeSet::new();
     let again = file.annotations.iter().filter(|annotation| !seen.insert(annotation.id)).count();
     if again > 0 {
@@ -239,15 +187,45 @@ pub(super) fn said(path: &Path) -> Result<Vec<Said>, DatasetError> {
         images: Vec<Map<String, Value>>,
     }
     let bytes = walk::needed(path, walk::COCO)?;
-    let wrong = |error: serde_json::Error| DatasetError::description(path, format!("it is no COCO file: {error}"));
-    let listing: Listing = serde_json::from_slice(&bytes).map_err(wrong)?;
-    let file: File = serde_json::from_slice(&bytes).map_err(wrong)?;
-    let entries = Places::around(path)?.0.of(path, &file.images, &mut Vec::new());
+    let listing: Listing = serde_json::from_slice(file::text(&bytes))
+        .map_err(|error| DatasetError::description(path, format!("it is no COCO file: {error}")))?;
+    // Entries that are none are left out.
+    let one = |fields: Map<String, Value>| {
+        serde_json::from_value::<Image>(Value::from(fields.clone())).ok().map(|image| (image, fields))
+    };
+    let (images, listed): (Vec<Image>, Vec<Map<String, Value>>) = listing.images.into_iter().filter_map(one).unzip();
+    let entries = Places::around(path)?.0.of(path, &images, &mut Vec::new());
     let fields = |(picture, entries): (PathBuf, Vec<usize>)| {
-        let fields = entries.into_iter().filter_map(|entry| listing.images.get(entry).cloned());
+        let fields = entries.into_iter().filter_map(|entry| listed.get(entry).cloned());
         fields.map(move |fields| (picture.clone(), fields)).collect::<Vec<_>>()
     };
     Ok(entries.into_iter().flat_map(fields).collect())
+}
+
+/// The numbers by which COCO tools know pictures and classes.
+pub struct Numbers {
+    /// Each picture's, by its path.
+    pub pictures: BTreeMap<PathBuf, i64>,
+    /// The classes', in their order.
+    pub categories: Vec<i64>,
+}
+
+/// The numbers of the pictures of a part of a set that was read from `set`: those in its COCO file, where it has one, or else
+/// those that [`write()`] gives them.
+///
+/// # Errors
+/// The file cannot be read, or is no such file.
+pub fn numbers(set: &Path, dataset: &Dataset, split: Split) -> Result<Numbers, DatasetError> {
+    let Some(path) = parts::of_split(set, split) else {
+        let pictures = dataset.of(split).map(|item| item.image.clone()).zip(1..).collect();
+        return Ok(Numbers { pictures, categories: (1..).take(dataset.names.len()).collect() });
+    };
+    let (file, _) = file::read(&path)?;
+    let mut categories: Vec<i64> = file.categories.iter().map(|category| category.id).collect();
+    categories.sort_unstable();
+    let entries = Places::around(&path)?.0.of(&path, &file.images, &mut Vec::new());
+    let number = |(picture, entries): (PathBuf, Vec<usize>)| Some((picture, file.images.get(*entries.first()?)?.id));
+    Ok(Numbers { pictures: entries.into_iter().filter_map(number).collect(), categories })
 }
 
 /// Refuses a file in which two of a kind have the same id: what is labelled with it cannot be told.

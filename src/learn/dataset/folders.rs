@@ -4,29 +4,25 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::parts::{apart_from, parts_in};
 use super::walk::{is_picture, pictures_below};
 use super::{Dataset, DatasetError, Item, Kind, Object, Problem, Split};
-
-/// Names of splits, as they come.
-const SPLITS: [(&str, Split); 5] = [
-    ("train", Split::Train),
-    ("val", Split::Val),
-    ("valid", Split::Val),
-    ("validation", Split::Val),
-    ("test", Split::Test),
-];
 
 /// Reads class folders; the classes are numbered by name.
 ///
 /// # Errors
 /// A folder cannot be read; there is none with a picture in it.
 pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
-    let mut splits: Vec<(Split, PathBuf)> =
-        SPLITS.iter().map(|(name, split)| (*split, dir.join(name))).filter(|(_, folder)| folder.is_dir()).collect();
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    let mut splits = parts_in(dir)?;
     if splits.is_empty() {
         splits.push((Split::Train, dir.to_owned()));
+    } else {
+        let below = |part: &(Split, PathBuf)| pictures_below(&part.1).map(|found| found.pictures);
+        let known = splits.iter().map(below).collect::<Result<Vec<_>, _>>()?.concat().into_iter().collect();
+        let apart = apart_from(dir, &known)?.into_iter();
+        problems.extend(apart.map(|(folder, reason)| Problem::rejected(&folder, None, reason)));
     }
-    let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (split, folder) in splits {
         for entry in fs::read_dir(&folder).map_err(DatasetError::io("read", &folder))? {
             let path = entry.map_err(DatasetError::io("read", &folder))?.path();

@@ -39,6 +39,8 @@ struct Table {
     name: &'static str,
     /// The columns of a table with commas.
     columns: Vec<String>,
+    /// Whether it is made of what COCO files say of their pictures.
+    of_images: bool,
     rows: Vec<Row>,
 }
 
@@ -65,6 +67,10 @@ enum Fields {
 }
 
 impl Table {
+    fn of_images(path: PathBuf, rows: Vec<Row>) -> Self {
+        Self { path, name: METADATA[0], columns: Vec::new(), of_images: true, rows }
+    }
+
     /// What a row says under a key: texts, for a picture may have several.
     fn values(&self, row: &Row, key: &str) -> Vec<String> {
         match &row.fields {
@@ -111,8 +117,7 @@ fn folders(set: &Path) -> Vec<PathBuf> {
         return vec![set.to_owned()];
     }
     let beside = set.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let is_apart = beside.file_name().is_some_and(|name| name.eq_ignore_ascii_case("annotations"));
-    let above = beside.parent().filter(|_| is_apart);
+    let above = beside.parent().filter(|_| coco::lies_apart(beside));
     let named = |folder: &Path| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() };
     [Some(beside), above].into_iter().flatten().map(named).collect()
 }
@@ -145,6 +150,24 @@ impl Tables {
         }
         for table in found.tables.iter_mut().filter(|table| table.name == INSTANCES) {
             found.unread.extend(unfit(table, dataset));
+        }
+        for file in coco::files(set) {
+            let rows = of_images(coco::said(&file)?);
+            if rows.is_empty() {
+                continue;
+            }
+            let own = found.tables.iter_mut().find(|table| table.name == METADATA[0]);
+            match own {
+                // The parts of a set.
+                Some(table) if table.of_images => table.rows.extend(rows),
+                Some(table) => {
+                    let reason = format!("fields of its `images` stay behind, for {} is there", table.path.display());
+                    found.unread.push(Problem::rejected(&file, None, reason));
+                    let rows = rows.into_iter().map(|row| Row { goes: false, ..row }).collect();
+                    found.tables.push(Table::of_images(file, rows));
+                }
+                None => found.tables.push(Table::of_images(file, rows)),
+            }
         }
         Ok(found)
     }
@@ -201,8 +224,8 @@ impl Tables {
         self.tables.iter().filter_map(|table| named(table).transpose()).collect()
     }
 
-    /// What is said of each picture under a key, in their order: by the one table that has the key, or by the fields of a COCO
-    /// file's `images`.
+    /// What is said of each picture under a key, in their order, by the one table that has the key. What COCO files say of their
+    /// `images` is such a table.
     ///
     /// # Errors
     /// None has the key, or more than one; a picture is without it, but for pictures without a label in [`INSTANCES`].
@@ -222,16 +245,6 @@ impl Tables {
             } else {
                 sources.push((table.path.clone(), table.name == INSTANCES, said));
             }
-        }
-        if set.is_file() && set.extension().is_some_and(|end| end.eq_ignore_ascii_case("json")) {
-            let mut said: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
-            for (picture, fields) in coco::said(set)? {
-                if let Some(values) = fields.get(key).map(texts).filter(|values| !values.is_empty()) {
-                    said.entry(picture).or_default().extend(values);
-                }
-                keys.extend(fields.into_iter().map(|(key, _)| key));
-            }
-            sources.extend((!said.is_empty()).then(|| (set.to_owned(), false, said)));
         }
         let (path, of_labels, said) = match (sources.pop(), sources.last()) {
             (Some(source), None) => source,
@@ -304,7 +317,7 @@ fn table(path: &Path, name: &'static str, bytes: Vec<u8>, pictures: &Lookup) -> 
             }
         });
         let rows = rows.collect::<Result<_, String>>()?;
-        return Ok(Table { path: path.to_owned(), name, columns, rows });
+        return Ok(Table { path: path.to_owned(), name, columns, rows, of_images: false });
     }
     let columns: &[&'static str] = if name == INSTANCES { &[IMAGE] } else { &FILE };
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
@@ -314,7 +327,24 @@ fn table(path: &Path, name: &'static str, bytes: Vec<u8>, pictures: &Lookup) -> 
         let (column, named) = named.ok_or_else(|| format!("line {line} names no picture under `{}`", columns[0]))?;
         Ok(row(line, column, named, Fields::Json(text.to_owned())))
     });
-    Ok(Table { path: path.to_owned(), name, columns: Vec::new(), rows: rows.collect::<Result<_, String>>()? })
+    let rows = rows.collect::<Result<_, String>>()?;
+    Ok(Table { path: path.to_owned(), name, columns: Vec::new(), rows, of_images: false })
+}
+
+/// What COCO files say of their pictures, as rows of a table: but what a copy says anew.
+fn of_images(said: Vec<(PathBuf, Map<String, Value>)>) -> Vec<Row> {
+    let row = |(number, (picture, mut fields)): (usize, (PathBuf, Map<String, Value>))| {
+        let named = fields.remove(FILE[1])?.as_str()?.to_owned();
+        ["id", "width", "height"].iter().for_each(|key| drop(fields.remove(*key)));
+        if fields.is_empty() {
+            return None;
+        }
+        let mut line = Map::from_iter([(FILE[0].to_owned(), Value::from(named.as_str()))]);
+        line.extend(fields.into_iter().filter(|(key, _)| key != FILE[0]));
+        let fields = Fields::Json(Value::Object(line).to_string());
+        Some(Row { line: number + 1, named, column: FILE[0], picture: Some(picture), goes: true, fields })
+    };
+    said.into_iter().enumerate().filter_map(row).collect()
 }
 
 /// Keeps back the rows of pictures whose labels they do not count: which label a row is of is not known then.

@@ -57,6 +57,7 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
         read.push((image, file.clone(), sure, (file, annotation, doubts)));
     }
     let (mut labelled, mut folders) = (Vec::new(), BTreeSet::new());
+    let (mut outlined, mut difficult) = (0, 0);
     for (image, held) in of_each(read, &mut problems) {
         named.insert(image.clone());
         folders.extend(image.parent().map(Path::to_owned));
@@ -68,6 +69,8 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
             problems.push(Problem::rejected(&image, None, "none of its labels can be used"));
             continue;
         }
+        outlined += annotation.outlined;
+        difficult += annotation.difficult;
         let objects = turned(&file, &image, annotation, &mut problems);
         labelled.push((image, objects));
     }
@@ -77,6 +80,14 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
     problems.extend(places.lookup.all().filter(is_lost).map(|path| Problem::rejected(path, None, reason)));
     if labelled.is_empty() {
         return Err(DatasetError::empty(dir, &problems));
+    }
+    if outlined > 0 {
+        let reason = format!("{outlined} objects have an outline (`polygon`), of which the box alone is read");
+        problems.push(Problem::mended(dir, None, reason));
+    }
+    if difficult > 0 {
+        let reason = format!("{difficult} objects are marked `difficult`; they are taken as all others are");
+        problems.push(Problem::doubtful(dir, reason));
     }
     let pictures: Vec<PathBuf> = labelled.iter().map(|(image, _)| image.clone()).collect();
     let splits = lists::splits(dir, &pictures, &mut problems)?;
@@ -127,6 +138,9 @@ struct Annotation {
     /// Of the picture, pixels: width and height.
     size: (u32, u32),
     objects: Vec<(String, Outline)>,
+    /// Objects with an outline of corners, and those that are marked as difficult.
+    outlined: usize,
+    difficult: usize,
 }
 
 /// Corners count pixels from 1, both ends inside, as in the challenge's development kit.
@@ -152,6 +166,7 @@ fn parse(file: &Path, text: &str) -> Result<(Annotation, Vec<Problem>), String> 
         return Err(format!("its picture is said to be {width} x {height}"));
     }
     let (mut objects, mut problems) = (Vec::new(), Vec::new());
+    let (mut outlined, mut difficult) = (0, 0);
     for node in root.children().filter(|node| node.has_tag_name("object")) {
         let line = document.text_pos_at(node.range().start).row as usize;
         let read = || -> Result<(String, Outline, bool), String> {
@@ -188,11 +203,13 @@ fn parse(file: &Path, text: &str) -> Result<(Annotation, Vec<Problem>), String> 
                     ));
                 }
                 objects.push((name, outline));
+                outlined += usize::from(node.children().any(|child| child.has_tag_name("polygon")));
+                difficult += usize::from(child(node, "difficult").is_some_and(|value| value != "0"));
             }
             Err(reason) => problems.push(Problem::rejected(file, Some(line), reason)),
         }
     }
     let size = (width as u32, height as u32);
     let picture = Named { folder: child(root, "folder"), filename: child(root, "filename") };
-    Ok((Annotation { picture, size, objects }, problems))
+    Ok((Annotation { picture, size, objects, outlined, difficult }, problems))
 }

@@ -88,7 +88,7 @@ pub(super) fn files_below(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, D
     let mut found = Vec::new();
     if dir.is_dir() {
         below(dir, |path, kind| {
-            if !kind.is_dir() && path.extension().is_some_and(|found| found == extension) {
+            if !kind.is_dir() && path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension)) {
                 found.push(path.to_owned());
             }
         })?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::parts::{apart_from, parts_in};
 use super::walk::{self, Found, is_picture, pictures_below, tidied};
 use super::{Dataset, DatasetError, Fate, Item, Kind, Object, Outline, Problem, Split};
 
@@ -19,14 +20,27 @@ pub(super) fn description(dir: &Path) -> Option<PathBuf> {
     usual.into_iter().find(|path| path.symlink_metadata().is_ok())
 }
 
+/// Whether a folder is read as such a set: by its description, or by its folders.
+pub(super) fn is_one(dir: &Path) -> bool {
+    description(dir).is_some() || (dir.join("images").is_dir() && dir.join("labels").is_dir())
+}
+
 /// Reads a set by its description.
 ///
 /// # Errors
 /// The description is no YAML, lacks classes or splits, or names folders that are not there.
 pub fn read(yaml: &Path) -> Result<Dataset, DatasetError> {
     let text = walk::text(yaml, walk::DESCRIPTION)?;
-    let described: Value =
-        serde_saphyr::from_str(&text).map_err(|error| DatasetError::description(yaml, error.to_string()))?;
+    let mut yaml_1_2 = serde_saphyr::Options::default();
+    // A class may be called `yes` or `no`.
+    yaml_1_2.strict_booleans = true;
+    let described: Value = serde_saphyr::from_str_with_options(&text, yaml_1_2)
+        .map_err(|error| DatasetError::description(yaml, error.to_string()))?;
+    if described.get("kpt_shape").is_some_and(|shape| !shape.is_null()) {
+        let detail = "it describes key points (`kpt_shape`), which are not read and would pass for outlines; label boxes or \
+                      outlines";
+        return Err(DatasetError::description(yaml, detail));
+    }
     let names = names(yaml, &described)?;
     let beside = yaml.parent().unwrap_or(Path::new("."));
     let root = match described.get("path").and_then(Value::as_str) {
@@ -57,6 +71,13 @@ pub fn read(yaml: &Path) -> Result<Dataset, DatasetError> {
         ));
     }
     problems.extend(without_picture(&folders)?);
+    let images = root.join("images");
+    if images.is_dir() {
+        let known = splits.iter().flat_map(|(_, images)| images.iter().cloned()).collect();
+        // A description may leave some out on purpose.
+        let apart = apart_from(&tidied(&images), &known)?.into_iter();
+        problems.extend(apart.map(|(folder, reason)| Problem::doubtful(&folder, reason)));
+    }
     assemble(yaml, names, splits, problems)
 }
 
@@ -66,10 +87,9 @@ pub fn read(yaml: &Path) -> Result<Dataset, DatasetError> {
 /// A folder cannot be read; there are no pictures.
 pub fn read_folders(dir: &Path) -> Result<Dataset, DatasetError> {
     let images = dir.join("images");
-    let mut parts: Vec<(Split, PathBuf)> = Split::ALL.map(|split| (split, images.join(split.name()))).into();
-    parts.retain(|(_, folder)| folder.is_dir());
+    let mut parts = parts_in(&images)?;
     if parts.is_empty() {
-        parts.push((Split::Train, images));
+        parts.push((Split::Train, images.clone()));
     }
     let (mut splits, mut folders, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for (split, folder) in parts {
@@ -79,13 +99,16 @@ pub fn read_folders(dir: &Path) -> Result<Dataset, DatasetError> {
         splits.push((split, found.pictures));
     }
     problems.extend(without_picture(&folders)?);
+    let known = splits.iter().flat_map(|(_, images)| images.iter().cloned()).collect();
+    let apart = apart_from(&images, &known)?.into_iter();
+    problems.extend(apart.map(|(folder, reason)| Problem::rejected(&folder, None, reason)));
     let listed = dir.join("classes.txt");
     let names = if listed.is_file() {
         let text = walk::text(&listed, walk::LABELS)?;
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
     } else {
         // As many as the labels use.
-        let most = splits.iter().flat_map(|(_, images)| images).filter_map(|image| highest_class(&label_path(image)));
+        let most = splits.iter().flat_map(|(_, images)| images).filter_map(|image| highest_class(&labels_at(image).0));
         (0..=most.max().unwrap_or(0)).map(|class| format!("class {class}")).collect()
     };
     assemble(dir, names, splits, problems)
@@ -102,7 +125,7 @@ fn highest_class(labels: &Path) -> Option<u32> {
 /// Label files below the places where those of folders of pictures are, that no picture has the name of.
 fn without_picture(folders: &[(PathBuf, Vec<PathBuf>)]) -> Result<Vec<Problem>, DatasetError> {
     const OTHERS: [&str; 6] = ["classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt", "README.txt"];
-    let known: BTreeSet<PathBuf> = folders.iter().flat_map(|(_, pictures)| pictures).map(|p| label_path(p)).collect();
+    let known: BTreeSet<PathBuf> = folders.iter().flat_map(|(_, pictures)| pictures).map(|p| labels_at(p).0).collect();
     let mut lost = BTreeSet::new();
     for (folder, _) in folders {
         let Some(place) = label_path(&folder.join("picture.jpg")).parent().map(Path::to_owned) else { continue };
@@ -129,7 +152,11 @@ fn assemble(
                 *twice.entry((*first, split)).or_insert(0_usize) += usize::from(*first != split);
                 continue;
             }
-            let labels = label_path(&image);
+            let (labels, is_odd) = labels_at(&image);
+            if is_odd {
+                let reason = "other programs do not read labels with an extension in capitals; call it .txt";
+                problems.push(Problem::doubtful(&labels, reason));
+            }
             let (objects, doubts) = match walk::read_bounded(&labels, walk::LABELS)? {
                 Ok(Some(bytes)) => labels_of(&labels, &bytes, names.len()),
                 // No file: background.
@@ -267,6 +294,16 @@ pub fn label_path(image: &Path) -> PathBuf {
     path.with_extension("txt")
 }
 
+/// The file of a picture's labels, and whether its extension is in capitals.
+fn labels_at(image: &Path) -> (PathBuf, bool) {
+    let usual = label_path(image);
+    let odd = ["TXT", "Txt"].map(|extension| usual.with_extension(extension));
+    match odd.into_iter().find(|odd| !usual.exists() && odd.is_file()) {
+        Some(odd) => (odd, true),
+        None => (usual, false),
+    }
+}
+
 /// Reads the labels of one picture. Lines that cannot be used are left out, each with its reason; a file that mixes boxes
 /// and outlines is left out as a whole.
 #[must_use]
@@ -328,13 +365,23 @@ fn row(fields: &[&str], classes: usize) -> Result<(Object, Option<String>), Stri
     }
     let inside = |place: &f32| place.clamp(0.0, 1.0);
     let moved = places.iter().any(|place| inside(place) != *place);
+    let mut is_cut = false;
     let outline = match places.len() {
         4 => {
             let [x, y, w, h] = [places[0], places[1], places[2], places[3]];
             if w <= 0.0 || h <= 0.0 {
                 return Err(format!("the box is {w} wide and {h} high"));
             }
-            Outline::Box([inside(&x), inside(&y), inside(&w), inside(&h)])
+            let bounds = [inside(&x), inside(&y), inside(&w), inside(&h)];
+            let [left, top, right, bottom] = Outline::Box(bounds).corners();
+            // Rounding puts some corners a little outside, and there they stay.
+            if [left, top, right, bottom].iter().any(|edge| !(-SLACK..=1.0 + SLACK).contains(edge)) {
+                let [left, top, right, bottom] = [left, top, right, bottom].map(|edge| edge.clamp(0.0, 1.0));
+                is_cut = true;
+                Outline::Box([(left + right) / 2.0, (top + bottom) / 2.0, right - left, bottom - top])
+            } else {
+                Outline::Box(bounds)
+            }
         }
         n if n >= 6 && n % 2 == 0 => {
             let points: Vec<[f32; 2]> = places.chunks_exact(2).map(|p| [inside(&p[0]), inside(&p[1])]).collect();
@@ -347,6 +394,10 @@ fn row(fields: &[&str], classes: usize) -> Result<(Object, Option<String>), Stri
         }
         n => return Err(format!("it has {} numbers; a box has 5, an outline 7 or more, an odd count", n + 1)),
     };
-    let mended = moved.then(|| "coordinates a little outside of the picture were moved to its edge".to_owned());
+    let mended = match (is_cut, moved) {
+        (true, _) => Some("the box reached out of the picture and was cut off there".to_owned()),
+        (false, true) => Some("coordinates a little outside of the picture were moved to its edge".to_owned()),
+        (false, false) => None,
+    };
     Ok((Object { class: class as u32, outline: Some(outline) }, mended))
 }

@@ -36,6 +36,32 @@ impl Runs {
         Ok(Self { runs, area })
     }
 
+    /// The runs between places in rising order, at each of which the mask turns on or off; two at one place undo each other.
+    pub(super) fn between(turns: &[u64], pixels: u64) -> Self {
+        let (mut runs, mut area, mut inside) = (Vec::<(u64, u64)>::new(), 0, None);
+        for turn in turns.iter().copied().chain([pixels]) {
+            inside = match inside {
+                None => Some(turn),
+                Some(from) => {
+                    match runs.last_mut() {
+                        Some((_, end)) if *end == from => *end = turn,
+                        _ if turn > from => runs.push((from, turn)),
+                        _ => {}
+                    }
+                    area += turn - from;
+                    None
+                }
+            };
+        }
+        Self { runs, area }
+    }
+
+    /// The runs inside, each as its start and its end, in pixels down the columns from the first.
+    #[must_use]
+    pub fn runs(&self) -> &[(u64, u64)] {
+        &self.runs
+    }
+
     /// Pixels inside.
     #[must_use]
     pub fn area(&self) -> u64 {

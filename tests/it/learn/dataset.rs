@@ -2,6 +2,7 @@
 
 mod check;
 mod coco;
+mod kept;
 mod tables;
 mod voc;
 
@@ -52,8 +53,8 @@ fn labels_are_read_and_each_doubt_is_named() {
         (objects.len(), problems.as_slice()),
         (1, &["a.txt:2: the same label stands further up (left out)".into()][..])
     );
-    let (objects, problems) = labels("0 -0.005 0.5 0.2 0.2\n");
-    assert_eq!(objects[0].outline, Some(Outline::Box([0.0, 0.5, 0.2, 0.2])));
+    let (objects, problems) = labels("0 -0.005 0.1 0.2 0.1 0.2 0.5\n");
+    assert_eq!(objects[0].outline, Some(Outline::Polygon(vec![[0.0, 0.1], [0.2, 0.1], [0.2, 0.5]])));
     assert!(problems[0].ends_with("moved to its edge (mended)"), "{problems:?}");
     let (objects, problems) = labels("0 0.5 0.5 0.2 0.2\n1 0.1 0.1 0.5 0.1 0.5 0.5\n");
     assert!(objects.is_empty() && problems[0].contains("it mixes 1 boxes"), "{problems:?}");
@@ -90,7 +91,8 @@ fn a_yolo_set_is_read_by_its_description() {
     let set = dataset::read(at).unwrap();
     assert_eq!(set.of(Split::Train).count(), 2);
     let reason = "1 pictures are in both train and val; they are taken for train only (leak)";
-    assert!(set.problems[0].to_string().ends_with(reason), "{:?}", set.problems);
+    assert!(set.problems.iter().any(|problem| problem.to_string().ends_with(reason)), "{:?}", set.problems);
+    assert!(told(&set).contains("deep: 1 of its pictures are in none of the set's parts: b.JPG (kept)"));
 
     for (yaml, wrong) in [
         ("train: images/train\n", "it has neither `names` nor `nc`"),

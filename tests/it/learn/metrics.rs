@@ -19,6 +19,16 @@ struct Golden {
     ultralytics: Kinds<Validator>,
     classification: Classified,
     bounds: Vec<(u64, u64, f64)>,
+    polygons: Vec<Polygon>,
+}
+
+/// An outline and the mask that pycocotools makes of it.
+#[derive(Deserialize)]
+struct Polygon {
+    #[serde(flatten)]
+    mask: Rle,
+    /// x and y in turn.
+    corners: Vec<f32>,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +172,19 @@ fn the_coco_protocol_is_pycocotools() {
             }
         }
     }
+}
+
+#[test]
+fn outlines_have_pycocotools_pixels() {
+    let mut pixels = 0;
+    for Polygon { mask, corners } in golden().polygons {
+        let corners: Vec<[f32; 2]> = corners.as_chunks::<2>().0.to_vec();
+        let theirs = Runs::of(&mask).unwrap();
+        let ours = Runs::within(&corners, (mask.size[1], mask.size[0]));
+        assert_eq!(ours, theirs, "{:?}, {corners:?}", mask.size);
+        pixels += ours.area();
+    }
+    assert!(pixels > 30_000, "{pixels}");
 }
 
 #[test]

@@ -163,6 +163,21 @@ fn a_segmenter_and_a_detector_are_trained_judged_and_compared() {
         }
     }
     figures_are_drawn(&figures, &["Box", "Mask"]);
+    // Answers have the numbers of the set's export, by which COCO tools know its pictures and classes.
+    let (coco, read) = (desk.path("coco"), |path: PathBuf| -> Value {
+        serde_json::from_slice(&fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).unwrap()
+    });
+    desk.json(&format!("dataset export {set} --format coco --out {}", coco.display()), &[], 0);
+    let truth = read(coco.join("annotations/instances_val.json"));
+    let names: Vec<(&Value, &Value)> =
+        truth["images"].as_array().unwrap().iter().map(|image| (&image["id"], &image["file_name"])).collect();
+    let answers = read(figures.join("predictions.json"));
+    let answers = answers.as_array().unwrap();
+    assert!(answers.len() > 4, "{}", answers.len());
+    for answer in answers {
+        assert!(names.contains(&(&answer["image_id"], &answer["file_name"])), "{answer}");
+        assert_eq!(answer["category_id"], truth["categories"][0]["id"]);
+    }
     let table = text(&desk.run(&format!("{judged} {set}"), &[]).stdout);
     for what in ["boxes", "masks"] {
         let map50 = found["ultralytics"][what]["map50"].as_f64().unwrap();

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::super::lookup::{Lookup, some, spellings};
 use super::super::walk::{self, Found, pictures_below, tidied};
 use super::super::{DatasetError, Problem, Split};
-use super::Image;
+use super::file::Image;
 
 /// The folders that names are looked for in, the nearest first, and the pictures below them.
 pub(super) struct Places {
@@ -31,6 +31,11 @@ struct Meant {
 /// What part of a set a file is of, by its name: `train2017` of `instances_train2017.json`.
 fn part(json: &Path) -> Option<&str> {
     json.file_stem()?.to_str()?.rsplit('_').next().filter(|part| !part.is_empty())
+}
+
+/// Whether a file's folder is `annotations/`, beside which a set's other things are.
+pub(in super::super) fn lies_apart(folder: &Path) -> bool {
+    folder.file_name().is_some_and(|name| name.eq_ignore_ascii_case("annotations"))
 }
 
 /// What the file's name says.
@@ -56,11 +61,10 @@ impl Places {
             // `.`, `..` or `/`.
             _ => beside.join(".."),
         };
-        let is_apart = beside.file_name().is_some_and(|name| name.eq_ignore_ascii_case("annotations"));
         let mut parts: Vec<&str> = part(json).into_iter().collect();
         parts.push(split_of(json).name());
         let mut folders = vec![beside.to_owned()];
-        for (root, is_whole) in [(beside, true), (&*above, is_apart)] {
+        for (root, is_whole) in [(beside, true), (&*above, lies_apart(beside))] {
             folders.extend(parts.iter().filter(|_| is_whole).map(|part| root.join(part)));
             let images = root.join("images");
             folders.extend(parts.iter().map(|part| images.join(part)));

@@ -2,7 +2,7 @@
 
 use super::super::Outline;
 use super::super::mask;
-use super::{Annotation, Image, Segmentation};
+use super::file::{Annotation, Image, Segmentation};
 
 /// How far a corner may lie outside of its picture, as a share of the side, without a word: rounding puts some there.
 const OUTSIDE: f64 = 0.01;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::{Dataset, DatasetError, Object, Outline, Split};
-use super::{Annotation, Category, File, Image, Segmentation};
+use super::file::{Annotation, Category, File, Image, Segmentation};
 
 /// A set as a COCO file; `size` gives each picture's width and height in pixels, upright. A picture's crowds stand behind its
 /// objects.
@@ -37,10 +37,12 @@ fn placed(object: &Object, width: u32, height: u32) -> Option<(Vec<f64>, Option<
     let outline = object.outline.as_ref()?;
     let (w, h) = (f64::from(width), f64::from(height));
     let [left, top, right, bottom] = outline.corners().map(f64::from);
-    let bbox = vec![left * w, top * h, (right - left) * w, (bottom - top) * h];
+    // Shares in 32 bits bring digits along that mean nothing.
+    let decimal = |value: f64| (value * 1e4).round() / 1e4;
+    let bbox = [left * w, top * h, (right - left) * w, (bottom - top) * h].map(decimal).to_vec();
     let area = bbox[2] * bbox[3];
     let Outline::Polygon(points) = outline else { return Some((bbox, None, area)) };
-    let flat: Vec<f64> = points.iter().flat_map(|[x, y]| [f64::from(*x) * w, f64::from(*y) * h]).collect();
+    let flat: Vec<f64> = points.iter().flat_map(|[x, y]| [f64::from(*x) * w, f64::from(*y) * h].map(decimal)).collect();
     let area = shoelace(&flat);
     Some((bbox, Some(Segmentation::Polygons(vec![flat])), area))
 }
