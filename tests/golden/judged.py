@@ -71,7 +71,7 @@ def main():
             worst = max(worst, abs(mine - theirs))
             print(f"{what} {name:<10} sightline {mine:8.5f}  pycocotools {theirs:8.5f}  {abs(mine - theirs):.1e}")
     print(f"at most {worst:.1e} apart, {len(answers)} answers, {len(truth['annotations'])} objects")
-    raise SystemExit(worst > 0.002)
+    raise SystemExit(int(worst > 0.002))
 
 
 if __name__ == "__main__":
