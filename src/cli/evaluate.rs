@@ -59,7 +59,7 @@ impl Asked<'_> {
             });
             checkpoint::record_figures(path, model.info.sha256, name, value)?;
         }
-        self.gate.map(|gate| gate.judge(figures)).transpose()
+        Ok(self.gate.map(|gate| gate.judge(figures)))
     }
 }
 

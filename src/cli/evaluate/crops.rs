@@ -88,7 +88,7 @@ pub(super) fn run(
             if let (Some(dir), Some(report)) = (asked.dir, &found) {
                 embedders::draw(dir, report)?;
             }
-            let verdict = asked.held(set, checkpoint, &of_embedder(ranking, found.as_ref()))?;
+            let verdict = asked.held(set, checkpoint, &of_embedder(ranking, found.as_ref(), &names))?;
             let all = Labelled { vectors: &judged.vectors, labels: crops.labels() };
             let report = embedders::Report { ranking, pairs: &confusable(all, PAIRS), found: found.as_ref() };
             embedders::show(out, set, &report, verdict.as_ref())?;

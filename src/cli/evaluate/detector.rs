@@ -90,7 +90,8 @@ pub(super) fn run(out: &mut Out, set: &Set, model: &Checkpoint, runtime: Runtime
     let (coco_boxes, boxes_by_size) = by_coco(&judged.boxes, &figures.boxes);
     let of_masks = judged.masks.as_deref().zip(figures.masks.as_ref());
     let (coco_masks, masks_by_size) = of_masks.map(|(pictures, scores)| by_coco(pictures, scores)).unzip();
-    let by_name = of_detector(&figures, [Some(&coco_boxes), coco_masks.as_ref()], pixels.as_ref());
+    let by_coco = [Some((&coco_boxes, &boxes_by_size)), coco_masks.as_ref().zip(masks_by_size.as_ref())];
+    let by_name = of_detector(&figures, &data.names, by_coco, pixels.as_ref());
     let verdict = asked.held(set, model, &by_name)?;
     if out.json {
         out.value(&json!({

@@ -33,8 +33,8 @@ impl Named {
     }
 
     /// Holds figures against it.
-    pub(super) fn judge(&self, figures: &[Figure]) -> Result<Verdict, CliError> {
-        self.gate.judge(figures).map_err(|why| CliError::Usage(format!("{}: {why}", self.path.display())))
+    pub(super) fn judge(&self, figures: &[Figure]) -> Verdict {
+        self.gate.judge(figures)
     }
 }
 

@@ -1,34 +1,18 @@
 //! Holding figures against a gate: pass, fail, or too little evidence to tell.
 
+mod figures;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Figures;
-use super::classes;
-use super::identification::{self, Share};
-use crate::learn::dataset::Kind;
-use crate::learn::embed::judge::NEIGHBOURS;
-use crate::learn::metrics::retrieval::Ranking;
-use crate::learn::metrics::{coco, semantic, ultralytics};
-use crate::vision::checkpoint::Task;
-
-/// A detector's figures, of boxes and of masks, by the two protocols.
-const SCORES: [&str; 6] = ["precision", "recall", "f1", "map50", "map75", "map50_95"];
-const BY_COCO: [&str; 6] = ["coco_ap", "coco_ap50", "coco_ap75", "coco_ap_small", "coco_ap_medium", "coco_ap_large"];
-/// Of a detector's masks, by the classes of pixels.
-const PIXELS: [&str; 3] = ["mean_iou", "accuracy", "mean_f1"];
-const WORST_CLASS: &str = "worst_class_recall";
-/// A classifier's that are no shares.
-const CLASSES: [&str; 6] = ["precision", "recall", "f1", "roc_auc", "pr_auc", "calibration_error"];
-const ACCURACY: &str = "accuracy";
-/// An embedder's, as the engine uses it.
-const IDENTIFIED: [&str; 6] =
-    ["recall_at_1", "recall_at_5", "coverage", "wrong_accept", "wrong_label", "wrong_stranger"];
-const WORST_LABEL: &str = "worst_label_recall";
+use crate::domain::display_safe;
+pub use figures::{names, of_classifier, of_detector, of_embedder};
 
 /// Objects, pictures or probes that a figure must rest on, unless the gate says otherwise.
 const EVIDENCE: u64 = 100;
+/// Untested classes that are named.
+const NAMED: usize = 5;
 
 /// What is asked of figures, as it stands in the gate's file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +52,8 @@ pub struct Figure {
     pub evidence: u64,
     /// Where it is a share: what it may be in truth, by one-sided 95% bounds.
     pub bounds: Option<[f64; 2]>,
+    /// Classes or labels that it should speak of, too, but of which nothing is there.
+    pub untested: Vec<String>,
 }
 
 /// What a gate says.
@@ -160,26 +146,41 @@ impl Gate {
     ///
     /// A share passes where even its one-sided 95% bound does, and fails where the bound on the other side does; in
     /// between there is too little evidence. Other figures have no bound: they are taken as they are, where they rest on
-    /// enough.
-    ///
-    /// # Errors
-    /// A sentence that names a figure which there is not.
-    pub fn judge(&self, figures: &[Figure]) -> Result<Verdict, String> {
-        let mut checks = Vec::new();
-        for (name, limit) in &self.figures {
-            let Some(figure) = figures.iter().find(|figure| figure.name == *name) else {
-                let known: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
-                return Err(format!("there is no figure `{name}` here; there are {}", known.join(", ")));
-            };
-            checks.push(check(figure, limit, limit.evidence.unwrap_or(self.evidence)));
-        }
+    /// enough. Of a figure that is not among them there is no evidence at all; whether there can be one of that name is
+    /// for [`Gate::fits`] to say.
+    #[must_use]
+    pub fn judge(&self, figures: &[Figure]) -> Verdict {
+        let one = |(name, limit): (&String, &Limit)| match figures.iter().find(|figure| figure.name == *name) {
+            Some(figure) => check(figure, limit, limit.evidence.unwrap_or(self.evidence)),
+            None => Check {
+                figure: name.clone(),
+                outcome: Outcome::InsufficientEvidence,
+                reason: "nothing is there that it could be taken from".into(),
+            },
+        };
+        let checks: Vec<Check> = self.figures.iter().map(one).collect();
         let outcome = checks.iter().map(|check| check.outcome).max().unwrap_or(Outcome::InsufficientEvidence);
-        Ok(Verdict { outcome, checks })
+        Verdict { outcome, checks }
     }
 }
 
 fn check(figure: &Figure, limit: &Limit, evidence: u64) -> Check {
-    let Figure { name, value, evidence: seen, bounds } = figure;
+    let found = held(figure, limit, evidence);
+    // The worst of all may be one that was never asked about; but what is bad already will not get better by it.
+    if figure.untested.is_empty() || found.outcome == Outcome::Fail {
+        return found;
+    }
+    let mut named: Vec<String> = figure.untested.iter().take(NAMED).map(|name| display_safe(name)).collect();
+    if figure.untested.len() > NAMED {
+        named.push(format!("{} more", figure.untested.len() - NAMED));
+    }
+    let reason = format!("{}; {} are not tested at all: {}", found.reason, figure.untested.len(), named.join(", "));
+    Check { outcome: Outcome::InsufficientEvidence, reason, ..found }
+}
+
+/// What comes of a figure by what it was taken from.
+fn held(figure: &Figure, limit: &Limit, evidence: u64) -> Check {
+    let Figure { name, value, evidence: seen, bounds, .. } = figure;
     let said = |outcome, reason: String| Check { figure: name.clone(), outcome, reason };
     if *seen < evidence {
         return said(Outcome::InsufficientEvidence, format!("it rests on {seen}, {evidence} are asked for"));
@@ -211,141 +212,24 @@ fn check(figure: &Figure, limit: &Limit, evidence: u64) -> Check {
     worst
 }
 
-fn plain(name: &str, value: f64, evidence: u64) -> Figure {
-    Figure { name: name.to_owned(), value, evidence, bounds: None }
-}
-
-fn shared(name: &str, share: Share) -> Figure {
-    let bounds = Some([share.lower, share.upper]);
-    Figure { name: name.to_owned(), value: share.share, evidence: share.all, bounds }
-}
-
-/// The names of all figures that judging such a model may give, by a set of such labels.
-#[must_use]
-pub fn names(task: Task, kind: Kind) -> Vec<String> {
-    let detector = |what: &str| -> Vec<String> {
-        let all = SCORES.into_iter().chain(BY_COCO).chain([WORST_CLASS]);
-        all.map(|figure| format!("{what}.{figure}")).collect()
-    };
-    match task {
-        Task::Detect => detector("boxes"),
-        Task::Segment if kind != Kind::Segment => detector("boxes"),
-        Task::Segment => {
-            let pixels = PIXELS.map(|figure| format!("pixels.{figure}")).to_vec();
-            [detector("boxes"), detector("masks"), pixels].concat()
-        }
-        Task::Classify => [ACCURACY, WORST_CLASS].into_iter().chain(CLASSES).map(str::to_owned).collect(),
-        Task::Embed => {
-            let neighbours = NEIGHBOURS.map(|k| format!("neighbours.recall_at_{k}"));
-            let identified = IDENTIFIED.into_iter().chain([WORST_LABEL]);
-            let identified = identified.map(|figure| format!("identification.{figure}"));
-            neighbours.into_iter().chain(["neighbours.map".to_owned()]).chain(identified).collect()
-        }
-    }
-}
-
-/// The figures of a detector that a gate can ask for.
-#[must_use]
-pub fn of_detector(
-    figures: &Figures,
-    by_coco: [Option<&coco::Scores>; 2],
-    pixels: Option<&semantic::Scores>,
-) -> Vec<Figure> {
-    let mut all = Vec::new();
-    let both = [("boxes", Some(&figures.boxes)), ("masks", figures.masks.as_ref())];
-    for ((what, scores), by_coco) in both.into_iter().zip(by_coco) {
-        let Some(scores) = scores else { continue };
-        let truths = |scores: &ultralytics::Scores| scores.classes.iter().map(|class| class.truths as u64).sum();
-        let objects: u64 = truths(scores);
-        let values = [scores.precision, scores.recall, scores.f1, scores.map50, scores.map75, scores.map50_95];
-        let stated = SCORES.into_iter().zip(values);
-        all.extend(stated.map(|(figure, value)| plain(&format!("{what}.{figure}"), value, objects)));
-        if let Some(worst) = scores.classes.iter().min_by(|a, b| a.recall.total_cmp(&b.recall)) {
-            // A share of the class's objects; the recalls of all classes together are a mean of such shares, which has no bound.
-            let found = (worst.recall * worst.truths as f64).round() as u64;
-            let share = Share::new(found, worst.truths as u64);
-            all.push(Figure { value: worst.recall, ..shared(&format!("{what}.{WORST_CLASS}"), share) });
-        }
-        let Some(by) = by_coco else { continue };
-        let [small, medium, large] = by.ap_by_size;
-        for (figure, value) in BY_COCO.into_iter().zip([by.ap, by.ap50, by.ap75, small, medium, large]) {
-            all.extend(value.map(|value| plain(&format!("{what}.{figure}"), value, objects)));
-        }
-        if let Some(pixels) = pixels.filter(|_| what == "masks") {
-            let values = [pixels.mean_iou, pixels.pixel_accuracy, pixels.mean_f1];
-            let named = PIXELS.into_iter().zip(values);
-            all.extend(named.map(|(figure, value)| plain(&format!("pixels.{figure}"), value, objects)));
-        }
-    }
-    all
-}
-
-/// The figures of a classifier that a gate can ask for.
-#[must_use]
-pub fn of_classifier(report: &classes::Report) -> Vec<Figure> {
-    let pictures = report.pictures as u64;
-    let right = report.confusion.counts.iter().enumerate().map(|(class, row)| row[class]).sum();
-    let mut all = vec![shared(ACCURACY, Share::new(right, pictures))];
-    let worst = report.confusion.counts.iter().enumerate().filter_map(|(class, row)| {
-        let seen: u64 = row.iter().sum();
-        (seen > 0).then(|| Share::new(row[class], seen))
-    });
-    all.extend(worst.min_by(|a, b| a.lower.total_cmp(&b.lower)).map(|share| shared(WORST_CLASS, share)));
-    let macro_mean = &report.macro_mean;
-    let values = [
-        Some(macro_mean.precision),
-        Some(macro_mean.recall),
-        Some(macro_mean.f1),
-        report.roc_auc,
-        report.pr_auc,
-        Some(report.calibration_error),
-    ];
-    all.extend(CLASSES.into_iter().zip(values).filter_map(|(name, value)| Some(plain(name, value?, pictures))));
-    all
-}
-
-/// The figures of an embedder that a gate can ask for.
-#[must_use]
-pub fn of_embedder(ranking: &Ranking, identified: Option<&identification::Report>) -> Vec<Figure> {
-    let probes = ranking.probes as u64;
-    let mut all: Vec<Figure> = ranking
-        .recall_at
-        .iter()
-        .map(|(k, recall)| plain(&format!("neighbours.recall_at_{k}"), *recall, probes))
-        .collect();
-    all.push(plain("neighbours.map", ranking.mean_average_precision, probes));
-    if let Some(report) = identified {
-        let shares = [
-            report.recall_at_1,
-            report.recall_at_5,
-            report.coverage,
-            report.wrong_accept,
-            report.wrong_label,
-            report.wrong_stranger,
-        ];
-        all.extend(
-            IDENTIFIED
-                .into_iter()
-                .zip(shares)
-                .map(|(figure, share)| shared(&format!("identification.{figure}"), share)),
-        );
-        if let Some(worst) = report.by_label.first() {
-            all.push(shared(&format!("identification.{WORST_LABEL}"), worst.recall));
-        }
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+    use super::figures::{plain, shared};
     use super::*;
+    use crate::learn::dataset::Kind;
+    use crate::learn::evaluate::Figures;
+    use crate::learn::evaluate::classes::Answers;
+    use crate::learn::evaluate::identification::{self, OfLabel, Share, Terms};
+    use crate::learn::metrics::retrieval::Ranking;
+    use crate::learn::metrics::{Found, Picture, Shape, Truth, coco, ultralytics};
+    use crate::vision::checkpoint::Task;
 
     #[test]
     fn a_share_passes_by_its_bound_and_not_by_luck() {
         let gate = Gate::parse("figures:\n  wrong: {at_most: 0.005}\n  found: {at_least: 0.9}\n").unwrap();
         assert_eq!(gate.evidence, EVIDENCE);
-        let judge = |wrong: Share, found: Share| gate.judge(&[shared("wrong", wrong), shared("found", found)]).unwrap();
+        let judge = |wrong: Share, found: Share| gate.judge(&[shared("wrong", wrong), shared("found", found)]);
         let good = Share::new(980, 1000);
         assert_eq!(judge(Share::new(0, 598), good).outcome, Outcome::Pass);
         // None seen in 500, but one in 170 would not surprise.
@@ -361,12 +245,11 @@ mod tests {
     #[test]
     fn figures_without_bounds_are_taken_as_they_are() {
         let gate = Gate::parse("evidence: 10\nfigures:\n  masks.map50: {at_least: 0.9, at_most: 1}\n").unwrap();
-        let outcome = |value, evidence| gate.judge(&[plain("masks.map50", value, evidence)]).unwrap().outcome;
+        let outcome = |value, evidence| gate.judge(&[plain("masks.map50", value, evidence)]).outcome;
         assert_eq!(outcome(0.9, 10), Outcome::Pass);
         assert_eq!(outcome(0.899, 10), Outcome::Fail);
         assert_eq!(outcome(f64::NAN, 10), Outcome::Fail);
         assert_eq!(outcome(0.95, 9), Outcome::InsufficientEvidence);
-        assert!(gate.judge(&[plain("boxes.map50", 1.0, 10)]).unwrap_err().contains("no figure `masks.map50` here"));
     }
 
     #[test]
@@ -380,8 +263,118 @@ mod tests {
         // What judging gives has the names that are told.
         let recall_at = [(1, 0.5), (5, 1.0)].into();
         let ranking = Ranking { probes: 3, recall_at, worst_label_recall: 0.0, mean_average_precision: 0.5 };
-        let given = of_embedder(&ranking, None);
+        let given = of_embedder(&ranking, None, &[]);
         assert!(given.iter().all(|figure| names(Task::Embed, Kind::Classify).contains(&figure.name)), "{given:?}");
+    }
+
+    fn named(count: u32) -> Vec<String> {
+        (b'a'..).map(|letter| char::from(letter).to_string()).take(count as usize).collect()
+    }
+
+    /// What a detector gives that knows `names` and finds so many objects of a class, and misses so many.
+    fn detected(names: u32, classes: &[(u32, usize, usize)]) -> Vec<Figure> {
+        let shape = || Shape::Box([10.0, 10.0, 100.0, 100.0]);
+        let one = |class, is_found: bool| Picture {
+            truths: vec![Truth { class, area: 10_000.0, shape: shape(), crowd: false }],
+            found: is_found.then(|| Found { class, shape: shape(), score: 0.9 }).into_iter().collect(),
+        };
+        let each = classes.iter().flat_map(|&(class, found, missed)| {
+            std::iter::repeat_n(one(class, true), found).chain(std::iter::repeat_n(one(class, false), missed))
+        });
+        let pictures: Vec<Picture> = each.collect();
+        let figures = Figures { boxes: ultralytics::score(&pictures), masks: None };
+        let matched = coco::Matched::of(&pictures);
+        let (scores, rates) = (matched.scores(), matched.rates(figures.boxes.confidence));
+        of_detector(&figures, &named(names), [Some((&scores, &rates)), None], None)
+    }
+
+    fn checked(gate: &str, figures: &[Figure]) -> Vec<(Outcome, String)> {
+        let verdict = Gate::parse(gate).unwrap().judge(figures);
+        verdict.checks.into_iter().map(|check| (check.outcome, check.reason)).collect()
+    }
+
+    #[test]
+    fn the_recall_of_one_class_alone_is_judged_by_its_bound() {
+        // 95 in 100: with 95% certainty above 0.897 only.
+        let one = |least: f64| {
+            let gate = format!("figures:\n  boxes.recall: {{at_least: {least}}}");
+            checked(&gate, &detected(1, &[(0, 95, 5)])).remove(0)
+        };
+        assert_eq!(one(0.89).0, Outcome::Pass);
+        let (outcome, reason) = one(0.94);
+        assert!(outcome == Outcome::InsufficientEvidence && reason.contains("judge by more"), "{reason}");
+        assert_eq!(one(0.99).0, Outcome::Fail);
+        // A mean of two such has no bound.
+        let gate = "figures:\n  boxes.recall: {at_least: 0.94}";
+        assert_eq!(checked(gate, &detected(2, &[(0, 95, 5), (1, 95, 5)]))[0].0, Outcome::Pass);
+    }
+
+    #[test]
+    fn classes_of_which_nothing_is_there_are_no_evidence() {
+        let gate = "figures:\n  boxes.worst_class_recall: {at_least: 0.9}";
+        let judge = |names, classes: &[(u32, usize, usize)]| checked(gate, &detected(names, classes)).remove(0);
+        assert_eq!(judge(2, &[(0, 200, 0), (1, 200, 0)]).0, Outcome::Pass);
+        let (outcome, reason) = judge(8, &[(0, 200, 0), (2, 200, 0)]);
+        assert_eq!(outcome, Outcome::InsufficientEvidence);
+        assert!(reason.ends_with("; 6 are not tested at all: b, d, e, f, g, 1 more"), "{reason}");
+        assert_eq!(judge(8, &[(0, 100, 100), (2, 200, 0)]).0, Outcome::Fail, "it will not get better");
+        // The worst is the one of which least can be said, not the one with a few misses.
+        assert_eq!(judge(2, &[(0, 990, 10), (1, 3, 0)]).1, "it rests on 3, 100 are asked for");
+
+        let scores = vec![vec![0.8, 0.1, 0.1]; 150].into_iter().chain(vec![vec![0.1, 0.8, 0.1]; 150]).collect();
+        let answers = Answers { truths: [[0; 150], [1; 150]].concat(), scores };
+        let gate = "figures:\n  worst_class_recall: {at_least: 0.9}";
+        let two = answers.report(&named(3)).unwrap();
+        let (outcome, reason) = checked(gate, &of_classifier(&two)).remove(0);
+        assert!(outcome == Outcome::InsufficientEvidence && reason.ends_with("1 are not tested at all: c"), "{reason}");
+    }
+
+    #[test]
+    fn labels_with_nothing_left_to_ask_about_are_no_evidence() {
+        let thresholds = crate::domain::Thresholds { min_similarity: 0.5, min_margin: 0.0 };
+        let all = Share::new(200, 200);
+        let mut report = identification::Report {
+            terms: Terms { enrolled: 1, strangers: 0.0, thresholds, most_wrong: 0.0 },
+            labels: 2,
+            strangers: 0,
+            recall_at_1: all,
+            recall_at_5: all,
+            coverage: all,
+            wrong_accept: Share::new(0, 200),
+            wrong_label: Share::new(0, 200),
+            wrong_stranger: Share::new(0, 0),
+            by_label: vec![OfLabel { label: 0, recall: all, wrong: 0 }],
+            untested: Vec::new(),
+            confusions: Vec::new(),
+            suggestion: None,
+            curve: Vec::new(),
+        };
+        let ranking =
+            Ranking { probes: 200, recall_at: [(1, 1.0)].into(), worst_label_recall: 1.0, mean_average_precision: 1.0 };
+        let gate = "figures:\n  identification.worst_label_recall: {at_least: 0.9}";
+        let judge = |report: &_| checked(gate, &of_embedder(&ranking, Some(report), &named(2))).remove(0);
+        assert_eq!(judge(&report).0, Outcome::Pass);
+        report.untested = vec![1];
+        let (outcome, reason) = judge(&report);
+        assert!(outcome == Outcome::InsufficientEvidence && reason.ends_with("1 are not tested at all: b"), "{reason}");
+        // Where nothing was identified at all, it is not evidence either.
+        assert_eq!(checked(gate, &of_embedder(&ranking, None, &named(2)))[0].0, Outcome::InsufficientEvidence);
+    }
+
+    #[test]
+    fn a_figure_without_a_value_leaves_the_others_judged() {
+        let found = detected(1, &[(0, 150, 0)]);
+        let known = names(Task::Detect, Kind::Detect);
+        assert!(found.iter().all(|figure| known.contains(&figure.name)), "{found:?}");
+        let gate = "figures:\n  boxes.coco_ap_large: {at_least: 0.9}\n  boxes.coco_ap_small: {at_least: 0.9}\n  \
+                    boxes.map50: {at_least: 0.9}";
+        let checks = checked(gate, &found);
+        let outcomes: Vec<Outcome> = checks.iter().map(|(outcome, _)| *outcome).collect();
+        assert_eq!(outcomes, [Outcome::Pass, Outcome::InsufficientEvidence, Outcome::Pass], "{checks:?}");
+        assert_eq!(checks[1].1, "nothing is there that it could be taken from");
+        // What is told of large objects rests on them alone.
+        let large = found.iter().find(|figure| figure.name == "boxes.coco_ap_large").unwrap();
+        assert_eq!(large.evidence, 150);
     }
 
     #[test]

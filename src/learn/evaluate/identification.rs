@@ -114,6 +114,8 @@ pub struct Report {
     pub wrong_stranger: Share,
     /// Each enrolled label with probes, the worst lower bound first.
     pub by_label: Vec<OfLabel>,
+    /// Enrolled labels that have no picture left to ask about, by their numbers.
+    pub untested: Vec<u32>,
     /// What was nearest and wrong, the most frequent first.
     pub confusions: Vec<Confusion>,
     /// What thresholds would have given the most answers at no more than the wrong ones allowed; none where no threshold
@@ -191,7 +193,9 @@ pub fn identify(
             nearest: nearest(&gallery, &vectors[*place]),
         })
         .collect();
-    Ok(Some(report(&asked, known, by_label.len() - known, terms)))
+    let untested = by_label.iter().take(known).filter(|(_, places)| places.len() <= terms.enrolled);
+    let untested = untested.map(|(label, _)| *label).collect();
+    Ok(Some(Report { untested, ..report(&asked, known, by_label.len() - known, terms) }))
 }
 
 /// The labels by their nearest vector, the nearest first, six at most.
@@ -251,6 +255,7 @@ fn report(asked: &[Asked], labels: usize, strangers: usize, terms: Terms) -> Rep
         wrong_label: Share::new(count(&|a| a.enrolled && answered(a) && !a.is_right()), known),
         wrong_stranger: Share::new(count(&|a| !a.enrolled && answered(a)), all - known),
         by_label,
+        untested: Vec::new(),
         confusions,
         suggestion: suggestion(asked, terms.most_wrong),
         curve: curve(asked, terms.thresholds.min_margin),

@@ -195,7 +195,12 @@ fn a_segmenter_and_a_detector_are_trained_judged_and_compared() {
         (format!("evidence: 12\nfigures:\n  boxes.map50: {{at_least: {}}}", map50 - 0.01), 0, "pass"),
         (format!("evidence: 12\nfigures:\n  boxes.map50: {{at_least: {}}}", map50 + 0.01), 3, "fail"),
         (format!("figures:\n  boxes.map50: {{at_least: {}}}", map50 - 0.01), 3, "insufficient_evidence"),
-        // A share of twelve objects: its bound lies far below it.
+        // A share of twelve objects: its bound lies far below it. Of one class the recall is one, too.
+        (
+            format!("evidence: 12\nfigures:\n  masks.recall: {{at_least: {}}}", recall - 0.01),
+            3,
+            "insufficient_evidence",
+        ),
         (
             format!("evidence: 12\nfigures:\n  masks.worst_class_recall: {{at_least: {}}}", recall - 0.01),
             3,
@@ -213,6 +218,17 @@ fn a_segmenter_and_a_detector_are_trained_judged_and_compared() {
     let refused = desk.run(&boxes, &[]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("no figure `masks.worst_class_recall` here"), "{}", text(&refused.stderr));
+
+    // Of a size that nothing has there is no figure: that is told of it alone.
+    let sizes = ["large", "medium", "small"];
+    let asked = sizes.map(|size| format!("  boxes.coco_ap_{size}: {{at_least: 0}}\n")).concat();
+    fs::write(&gate, format!("evidence: 1\nfigures:\n{asked}")).unwrap();
+    let held = &desk.json(&format!("{judged} {set} --gate {}", gate.display()), &[], 3)[0];
+    let outcome = |place: usize| held["gate"]["checks"][place]["outcome"].as_str().unwrap();
+    let seen = [2, 1, 0].map(|size| !found["coco"]["boxes"]["ap_by_size"][size].is_null());
+    let expected = seen.map(|is_seen| if is_seen { "pass" } else { "insufficient_evidence" });
+    assert_eq!([0, 1, 2].map(outcome), expected, "{held}");
+    assert!(seen.contains(&true) && seen.contains(&false), "{found}");
 
     runs_stand_beside_each_other(&desk, &runs);
 }

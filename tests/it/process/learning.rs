@@ -105,6 +105,13 @@ fn an_embedder_and_classifiers_are_trained_and_judged() {
     assert!(card.contains("\"embed\"") && !card.contains("linear"), "{card}");
     let args = fs::read_to_string(desk.path("runs/again/args.yaml")).unwrap();
     assert!(args.contains(elsewhere.join("mine.safetensors").to_str().unwrap()), "{args}");
+    // A class that nobody is asked about proves nothing.
+    fs::rename(desk.path("crops/val/green"), desk.path("green")).unwrap();
+    desk.write("gate.yaml", b"evidence: 1\nfigures:\n  worst_class_recall: {at_least: 0}\n");
+    let found = desk.json(&format!("{full} --gate {}", desk.path("gate.yaml").display()), &[&set], 3);
+    let check = &found[0]["gate"]["checks"][0];
+    assert_eq!(check["outcome"], "insufficient_evidence", "{check}");
+    assert!(check["reason"].as_str().unwrap().ends_with("1 are not tested at all: green"), "{check}");
     // A classifier is judged by its own classes, by name.
     fs::rename(desk.path("crops/val/red"), desk.path("crops/val/crimson")).unwrap();
     let judged = desk.run("evaluate --model runs/full/weights/best.safetensors", &[&set]);
