@@ -36,7 +36,8 @@ struct Group {
 ///
 /// Iterative stratification (Sechidis, Tsoumakas and Vlahavas, 2011), with groups for single pictures: again and again
 /// the class with the fewest objects left takes the part that lacks most of it; of equal parts the one that lacks most
-/// pictures. The same seed gives the same division.
+/// pictures. No part with a share above 0 stays empty where there is a group for each. The same seed gives the same
+/// division.
 ///
 /// # Errors
 /// `groups` is of another length; shares that are negative, not finite, or all zero.
@@ -66,7 +67,8 @@ pub fn divide(items: &mut [Item], groups: &[usize], shares: Shares, seed: u64) -
     for (at, group) in left.iter().enumerate() {
         group.holds.keys().for_each(|class| of_class.entry(*class).or_default().push_back(at));
     }
-    let mut left: Vec<Option<Group>> = left.into_iter().map(Some).collect();
+    let totals = held.clone();
+    let mut parts: Vec<Option<usize>> = vec![None; left.len()];
     loop {
         // The rarest class that is still there.
         let rarest = held.iter().min_by(|a, b| a.1.total_cmp(b.1).then(a.0.cmp(b.0))).map(|(class, _)| *class);
@@ -76,7 +78,10 @@ pub fn divide(items: &mut [Item], groups: &[usize], shares: Shares, seed: u64) -
             held.remove(&class);
             continue;
         };
-        let Some(group) = left[at].take() else { continue };
+        if parts[at].is_some() {
+            continue;
+        }
+        let group = &left[at];
         let lack = lacks.get(&class).copied().unwrap_or_default();
         let allowed = (0..3).filter(|part| weights[*part] > 0.0);
         let tie: [u32; 3] = std::array::from_fn(|_| random.random());
@@ -92,11 +97,79 @@ pub fn divide(items: &mut [Item], groups: &[usize], shares: Shares, seed: u64) -
             lacks.entry(*class).or_default()[chosen] -= count;
         }
         lacks_pictures[chosen] -= group.items.len() as f64;
-        for item in group.items {
-            items[item].split = Split::ALL[chosen];
+        parts[at] = Some(chosen);
+    }
+    let mut balance = Balance { totals, lacks, pictures: items.len() as f64, lacks_pictures };
+    while let Some((at, to)) = move_into_empty(&left, &parts, weights, &balance) {
+        if let Some(from) = parts[at].replace(to) {
+            balance.moved(&left[at], from, to);
+        }
+    }
+    for (group, part) in left.iter().zip(parts) {
+        for item in &group.items {
+            items[*item].split = Split::ALL[part.unwrap_or_default()];
         }
     }
     Ok(())
+}
+
+/// How far parts are from their shares.
+struct Balance {
+    /// Objects of each class, in all parts.
+    totals: BTreeMap<u32, f64>,
+    /// What each part lacks of each class; below 0 what it has too many.
+    lacks: BTreeMap<u32, [f64; 3]>,
+    pictures: f64,
+    lacks_pictures: [f64; 3],
+}
+
+impl Balance {
+    /// By how much more classes and pictures would be away from their shares; classes count alike, however frequent.
+    fn disturbed_by(&self, group: &Group, from: usize, to: usize) -> f64 {
+        let change = |lack: [f64; 3], count: f64, total: f64| {
+            let after = (lack[from] + count).abs() + (lack[to] - count).abs();
+            (after - lack[from].abs() - lack[to].abs()) / total.max(1.0)
+        };
+        let of = |(class, count): (&u32, &f64)| {
+            let lack = self.lacks.get(class).copied().unwrap_or_default();
+            change(lack, *count, self.totals.get(class).copied().unwrap_or_default())
+        };
+        let pictures = change(self.lacks_pictures, group.items.len() as f64, self.pictures);
+        group.holds.iter().map(of).sum::<f64>() + pictures
+    }
+
+    fn moved(&mut self, group: &Group, from: usize, to: usize) {
+        let pictures = [(&mut self.lacks_pictures, group.items.len() as f64)];
+        let classes = self.lacks.iter_mut().filter_map(|(class, lack)| Some((lack, *group.holds.get(class)?)));
+        for (lack, count) in pictures.into_iter().chain(classes) {
+            lack[from] += count;
+            lack[to] -= count;
+        }
+    }
+}
+
+/// Which group goes into which part, where one that is asked for is empty: of those that are not alone in their part the one
+/// that disturbs the balance least. None where no part is empty, or there are too few groups.
+fn move_into_empty(
+    groups: &[Group],
+    parts: &[Option<usize>],
+    weights: [f64; 3],
+    balance: &Balance,
+) -> Option<(usize, usize)> {
+    let count = |part: usize| parts.iter().filter(|of| **of == Some(part)).count();
+    let counts = [0, 1, 2].map(count);
+    let empty = (0..3).filter(|part| weights[*part] > 0.0 && counts[*part] == 0);
+    let mut best: Option<(f64, (usize, usize))> = None;
+    for to in empty {
+        for (at, group) in groups.iter().enumerate() {
+            let Some(from) = parts[at].filter(|from| counts[*from] > 1) else { continue };
+            let cost = balance.disturbed_by(group, from, to);
+            if best.is_none_or(|(least, _)| cost < least) {
+                best = Some((cost, (at, to)));
+            }
+        }
+    }
+    best.map(|(_, chosen)| chosen)
 }
 
 fn grouped(items: &[Item], groups: &[usize]) -> Vec<Group> {
@@ -181,6 +254,55 @@ mod tests {
             let mut again = items.clone();
             divide(&mut again, &groups, Shares { train: 2.0, val: 1.0, test: 0.0 }, seed).unwrap();
             prop_assert_eq!(items, again);
+        }
+    }
+
+    /// How many pictures the parts have.
+    fn sizes(items: &[Item]) -> [usize; 3] {
+        Split::ALL.map(|split| items.iter().filter(|item| item.split == split).count())
+    }
+
+    #[test]
+    fn few_groups_go_into_all_parts() {
+        let thirds = Shares { train: 0.34, val: 0.33, test: 0.33 };
+        for seed in 0..20 {
+            let mut items: Vec<Item> = (0..12).map(|n| item(n, &[n as u32 % 3])).collect();
+            let groups: Vec<usize> = (0..12).map(|n| n / 4).collect();
+            divide(&mut items, &groups, thirds, seed).unwrap();
+            assert_eq!(sizes(&items), [4, 4, 4], "seed {seed}");
+            let mut items: Vec<Item> = (0..5).map(|n| item(n, &[n as u32 % 2])).collect();
+            divide(&mut items, &[0, 1, 2, 3, 4], Shares::default(), seed).unwrap();
+            assert_eq!(sizes(&items), [3, 1, 1], "seed {seed}");
+            // The small groups move, not the large one.
+            let mut items: Vec<Item> = (0..12).map(|n| item(n, &[0])).collect();
+            let groups: Vec<usize> = (0..12).map(|n: usize| n.saturating_sub(9)).collect();
+            divide(&mut items, &groups, Shares::default(), seed).unwrap();
+            assert_eq!(sizes(&items), [10, 1, 1], "seed {seed}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_part_that_is_asked_for_stays_empty(
+            groups in prop::collection::vec((1_usize..6, prop::collection::vec(0_u32..4, 0..3)), 1..12),
+            weights in prop::array::uniform3(prop_oneof![Just(0.0), 0.01_f64..1.0]),
+            seed: u64,
+        ) {
+            prop_assume!(weights.iter().sum::<f64>() > 0.0);
+            let of: Vec<usize> = groups.iter().enumerate().flat_map(|(n, (size, _))| vec![n; *size]).collect();
+            let mut items: Vec<Item> = of.iter().enumerate().map(|(n, of)| item(n, &groups[*of].1)).collect();
+            let [train, val, test] = weights;
+            divide(&mut items, &of, Shares { train, val, test }, seed).unwrap();
+            let (asked, sizes) = (weights.map(|weight| weight > 0.0), sizes(&items));
+            for (is_asked, size) in asked.into_iter().zip(sizes) {
+                prop_assert!(is_asked || size == 0, "nothing goes where no share is");
+            }
+            let filled = sizes.into_iter().filter(|size| *size > 0).count();
+            let parts = asked.into_iter().filter(|is_asked| *is_asked).count();
+            prop_assert!(filled == parts || groups.len() < parts, "{sizes:?} of {} groups by {weights:?}", groups.len());
+            for pair in of.iter().zip(&items).collect::<Vec<_>>().windows(2) {
+                prop_assert!(pair[0].0 != pair[1].0 || pair[0].1.split == pair[1].1.split, "a group is divided");
+            }
         }
     }
 
