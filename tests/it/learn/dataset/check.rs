@@ -70,6 +70,35 @@ fn labels_that_look_wrong_are_named() {
 }
 
 #[test]
+fn pictures_that_look_alike_with_other_labels_are_doubtful() {
+    let place = [0.5, 0.5, 0.4, 0.4];
+    let boxes = |classes: &[u32]| -> Vec<Object> {
+        let number = |n: usize| [0.3 + n as f32 * 0.2, 0.5, 0.1, 0.1];
+        classes.iter().enumerate().map(|(n, class)| boxed(*class, if n == 0 { place } else { number(n) })).collect()
+    };
+    let pictures = [&[0][..], &[0], &[1], &[0, 1], &[], &[0, 0], &[1]].map(|classes| (Split::Train, boxes(classes)));
+    let (set, mut looks) = set(&["carton", "strip"], pictures.into());
+    // All look alike but the last; the third and the fourth have the same bytes, which is told as such.
+    for (number, look) in looks.iter_mut().take(6).enumerate() {
+        let bytes = ImageId([if number == 3 { 2 } else { number as u8 }; 32]);
+        *look = Ok(Look { bytes, perceptual: number as u64 % 4, size: (200, 100) });
+    }
+    let found = check(&set, &looks);
+    let expected = [
+        "2.png: it is labelled `strip`, but looks nearly the same as 0.png, labelled `carton` (kept)",
+        "4.png: it is labelled with nothing, but looks nearly the same as 0.png, labelled `carton` (kept)",
+        "5.png: it is labelled `carton`, but looks nearly the same as 2.png, labelled `strip` (kept)",
+    ];
+    assert_eq!(lines(&found.suspicious), expected);
+    assert_eq!((found.doubles.len(), found.doubles[0].contradiction), (1, true));
+    let (_, kept): (Vec<_>, Vec<_>) = looks.iter().cloned().enumerate().partition(|(number, _)| *number == 3);
+    let mut set = set;
+    set.items.remove(3);
+    let looks: Vec<_> = kept.into_iter().map(|(_, look)| look).collect();
+    assert!(check(&set, &looks).is_sound(), "packs may look alike");
+}
+
+#[test]
 fn classes_that_are_rare_or_not_learnt_are_noted() {
     let many = |class: u32, count: usize, split: Split| vec![(split, vec![boxed(class, [0.5, 0.5, 0.2, 0.2])]); count];
     let mut pictures = many(0, 41, Split::Train);
