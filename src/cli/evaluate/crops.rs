@@ -67,7 +67,7 @@ pub(super) fn run(
     let crops = Crops::new(items.collect(), &read, names.len(), policy, 0);
     let judged = judge(&checkpoint.weights, aim, &crops, policy, runtime, &mut |_| {})?;
     if let Some(dir) = asked.dir {
-        draw(dir, &judged, &crops, &names)?;
+        draw(dir, &judged, &crops, &names, set.split)?;
     }
     match &judged.figures {
         Figures::Classify(report) => {

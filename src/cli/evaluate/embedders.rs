@@ -11,7 +11,7 @@ use crate::domain::display_safe;
 use crate::learn::embed::judge::{NEIGHBOURS, recall};
 use crate::learn::evaluate::gate::Verdict;
 use crate::learn::evaluate::identification::{self, Share};
-use crate::learn::metrics::retrieval::{Confusable, Ranking};
+use crate::learn::metrics::retrieval::{Confusable, Operating, Ranking};
 use crate::learn::plots;
 use crate::learn::train::pictures::save;
 
@@ -30,15 +30,25 @@ pub(super) struct Report<'a> {
 
 /// Draws coverage against wrong answers.
 pub(super) fn draw(dir: &Path, report: &identification::Report) -> Result<(), CliError> {
-    let of = |name: &str, value: fn(&crate::learn::metrics::retrieval::Operating) -> f64| plots::Series {
-        name: name.to_owned(),
-        points: report.curve.iter().map(|point| (point.threshold, value(point))).collect(),
-    };
+    let of = |name: &str, value| plots::Series { name: name.to_owned(), points: steps(&report.curve, value) };
     let series = [of("wrong answers, of all probes", |p| p.wrong_accept), of("coverage", |p| p.coverage)];
     let lead = report.terms.thresholds.min_margin;
     let title = format!("Answers by least similarity, at a least margin of {lead}");
     let picture = plots::curves(&title, ("least similarity", "share"), &series).map_err(CliError::failed)?;
     Ok(save(&dir.join("open_set_curve.png"), &picture)?)
+}
+
+/// A share by least similarity. Between the similarities of two answers nothing changes: a straight line would be read as what
+/// is not so.
+fn steps(curve: &[Operating], value: fn(&Operating) -> f64) -> Vec<(f64, f64)> {
+    let mut points = Vec::with_capacity(curve.len() * 2);
+    let mut before = 0.0;
+    // From the most careful down: a threshold gives all answers from it upwards.
+    for point in curve {
+        points.extend([(point.threshold, before), (point.threshold, value(point))]);
+        before = value(point);
+    }
+    points
 }
 
 /// What is to be said where so few probes, even with none wrong, cannot show with 95% certainty that wrong answers stay within a share.
@@ -122,4 +132,17 @@ pub(super) fn show(out: &mut Out, set: &Set, report: &Report, verdict: Option<&V
         out.line(format!("  {:>5} {:>5}  {is} as {nearest}", one.probes, one.answered))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_stays_the_same_between_two_answers() {
+        let point = |threshold, coverage| Operating { threshold, coverage, wrong_accept: 0.0 };
+        let points = steps(&[point(0.95, 0.5), point(0.7, 1.0)], |point| point.coverage);
+        assert_eq!(points, [(0.95, 0.0), (0.95, 0.5), (0.7, 0.5), (0.7, 1.0)]);
+        assert!(steps(&[], |point| point.coverage).is_empty());
+    }
 }

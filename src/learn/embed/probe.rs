@@ -6,6 +6,7 @@ use super::judge::{Aim, judge, vectors};
 use super::logistic::{solve, standardised};
 use super::results::{self, Row};
 use super::run::{Request, kept};
+use crate::learn::dataset::Split;
 use crate::learn::train::results::write;
 use crate::learn::train::run::Files;
 use crate::learn::train::{TrainError, pictures};
@@ -66,7 +67,7 @@ pub fn probe(request: &Request, mut weights: Weights, tell: &mut dyn FnMut(usize
     kept(&weights, &files, "best", &metrics)?;
     kept(&weights, &files, "last", &metrics)?;
     write(&files.results, &results::columns(Aim::Classify), &[row.line()])?;
-    results::draw(request.dir, &judged, request.val, request.names)?;
+    results::draw(request.dir, &judged, request.val, request.names, Split::Val)?;
     pictures::results(request.dir, &results::columns(Aim::Classify), &[row.line()])?;
     Ok(row)
 }

@@ -6,6 +6,7 @@ use image::{Rgb, RgbImage, imageops};
 
 use super::crops::Crops;
 use super::judge::{Aim, Figures, Judged, recall};
+use crate::learn::dataset::Split;
 use crate::learn::plots;
 use crate::learn::train::TrainError;
 use crate::learn::train::pictures::{save, sheet};
@@ -54,11 +55,12 @@ pub fn columns(aim: Aim) -> Vec<String> {
     ends.0.into_iter().chain(figures).chain(ends.1).map(str::to_owned).collect()
 }
 
-/// Draws what was judged: a classifier's plots; an embedder's probes, each with its three nearest neighbours.
+/// Draws what was judged: a classifier's plots; an embedder's probes, each with its three nearest neighbours, in a file named
+/// after the part that they are of.
 ///
 /// # Errors
 /// One cannot be drawn, or the disk refuses.
-pub fn draw(dir: &Path, judged: &Judged, crops: &Crops, names: &[String]) -> Result<(), TrainError> {
+pub fn draw(dir: &Path, judged: &Judged, crops: &Crops, names: &[String], part: Split) -> Result<(), TrainError> {
     if let Some(answers) = &judged.answers {
         let failed = |error: plots::PlotError| TrainError::Weights(error.to_string());
         for (file, picture) in plots::classes::classifier(answers, names).map_err(failed)? {
@@ -66,7 +68,7 @@ pub fn draw(dir: &Path, judged: &Judged, crops: &Crops, names: &[String]) -> Res
         }
         return Ok(());
     }
-    save(&dir.join("val_neighbours.png"), &neighbours(&judged.vectors, crops)?)
+    save(&dir.join(format!("{}_neighbours.png", part.name())), &neighbours(&judged.vectors, crops)?)
 }
 
 /// Four probes from all over the set, a row each: the probe, then its nearest neighbours, framed green where their label is

@@ -15,6 +15,7 @@ use super::network::{MARGIN, Network};
 use super::options::{Loss, Options};
 use super::results::{self, Row};
 use super::start;
+use crate::learn::dataset::Split;
 use crate::learn::train::loader::ahead;
 use crate::learn::train::network::{sound, to_weights};
 use crate::learn::train::optimiser::{Mean, Method, Optimiser};
@@ -318,7 +319,7 @@ impl<'a> Run<'a> {
         let metrics = dated(row.figures.metrics(), row.epoch, row.seconds);
         if better {
             kept(&halved, &self.files, "best", &metrics)?;
-            results::draw(request.dir, &judged, request.val, request.names)?;
+            results::draw(request.dir, &judged, request.val, request.names, Split::Val)?;
         }
         kept(&halved, &self.files, "last", &metrics)?;
         let columns = results::columns(request.aim);

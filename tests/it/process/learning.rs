@@ -51,6 +51,14 @@ fn an_embedder_and_classifiers_are_trained_and_judged() {
         let found = &desk.json(&words, &[&set], 0)[0];
         if more.is_empty() {
             assert_eq!(found["retrieval"]["probes"], 9, "{found}");
+            let learnt = desk.path("learnt");
+            desk.json(
+                &format!("evaluate --model {} --split train --out {}", model.display(), learnt.display()),
+                &[&set],
+                0,
+            );
+            files(&learnt, &["train_neighbours.png"]);
+            assert!(!learnt.join("val_neighbours.png").exists(), "they are of another part");
         } else {
             assert_eq!(found["classification"]["pictures"], 9, "{found}");
             files(&figures, &["confusion_matrix.png", "calibration.png"]);
