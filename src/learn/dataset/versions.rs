@@ -65,11 +65,11 @@ pub struct Versions {
 
 impl Versions {
     /// Opens the versions of the set in a folder. Without a `.dvc` folder above it one is made beside it, if `make` says
-    /// so.
+    /// so and the set can be kept.
     ///
     /// # Errors
     /// The set is no folder with a name in UTF-8; there is no `.dvc` folder; another process is at work on it; the file
-    /// system refuses.
+    /// system refuses. With `make`, as for [`Versions::keep`]: nothing is made for a set that is not to be kept.
     pub fn open(set: &Path, make: bool) -> Result<Self, DatasetError> {
         let wrong = |detail: &str| DatasetError::description(set, detail);
         // The folder itself may be gone: that is when it is restored.
@@ -94,6 +94,14 @@ impl Versions {
         let (Some(name), Some(parent)) = (name, whole.parent()) else {
             return Err(wrong("its name is not UTF-8, or it has none; versions need a named folder"));
         };
+        let pointer = parent.join(format!("{name}.dvc"));
+        if make {
+            // A folder that was made for nothing would catch what is kept further up later.
+            pointer::read(&pointer, &name)?;
+            if tree::paths(&whole)?.is_empty() {
+                return Err(nothing(set));
+            }
+        }
         let found = parent.ancestors().map(|dir| dir.join(".dvc")).find(|dir| dir.is_dir());
         let dvc = match found {
             Some(dvc) => dvc,
@@ -112,7 +120,6 @@ impl Versions {
         }
         fs::create_dir_all(&records).map_err(DatasetError::io("make", &records))?;
         let lock = lock(&ours.join("lock"), set)?;
-        let pointer = parent.join(format!("{name}.dvc"));
         let versions = Self { cache: Cache::of(&dvc)?, pointer, name, records, set: whole, _lock: lock };
         versions.tidy()?;
         Ok(versions)
@@ -221,7 +228,7 @@ impl Versions {
         let versions = self.list()?;
         let tree = self.now()?;
         if tree.is_empty() {
-            return Err(DatasetError::description(&self.set, "it holds no file; there is nothing to keep"));
+            return Err(nothing(&self.set));
         }
         let body = tree.body();
         let md5 = format!("{}.dir", cache::md5(body.as_bytes()));
@@ -255,6 +262,10 @@ impl Versions {
     fn point_at(&self, version: &Version) -> Result<(), DatasetError> {
         replace(&self.pointer, pointer::text(version, &self.name).as_bytes())
     }
+}
+
+fn nothing(set: &Path) -> DatasetError {
+    DatasetError::description(set, "it holds no file; there is nothing to keep")
 }
 
 /// Makes a `.dvc` folder as `dvc init --no-scm` does, as far as it is needed; whole or not at all.

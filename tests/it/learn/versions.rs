@@ -140,9 +140,19 @@ fn what_cannot_be_kept_is_refused() {
     assert!(Versions::open(&set, true).err().unwrap().to_string().contains("there is no"));
     fs::create_dir_all(&set).unwrap();
     assert!(Versions::open(&set, false).err().unwrap().to_string().contains("no version of it is kept"));
-    let versions = Versions::open(&set, true).unwrap();
-    assert!(error(versions.keep("")).contains("there is nothing to keep"));
+    // Nothing is made for what is not kept: an empty folder, or one with a link in it.
+    fs::create_dir(set.join("deeper")).unwrap();
+    let refused = || Versions::open(&set, true).err().unwrap().to_string();
+    assert!(refused().contains("there is nothing to keep"));
+    std::os::unix::fs::symlink("a.txt", set.join("link")).unwrap();
+    assert!(refused().contains("it is a link, which a version cannot hold"));
+    fs::remove_file(set.join("link")).unwrap();
     fs::write(set.join("a.txt"), "a").unwrap();
+    fs::write(dir.path().join("packs.dvc"), "outs: somebody's").unwrap();
+    assert!(refused().contains("use dvc for this set"));
+    fs::remove_file(dir.path().join("packs.dvc")).unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no `.dvc` is left behind");
+    let versions = Versions::open(&set, true).unwrap();
     std::os::unix::fs::symlink("a.txt", set.join("link")).unwrap();
     assert!(error(versions.keep("")).contains("it is a link, which a version cannot hold"));
     fs::remove_file(set.join("link")).unwrap();

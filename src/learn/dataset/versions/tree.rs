@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -59,28 +59,10 @@ impl Tree {
     /// # Errors
     /// A link, a special file, a name that is not UTF-8: they cannot be kept, and must not be left out silently.
     pub(super) fn of(dir: &Path) -> Result<Self, DatasetError> {
-        let (mut files, mut folders) = (BTreeMap::new(), vec![dir.to_owned()]);
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).map_err(DatasetError::io("read", &folder))? {
-                let entry = entry.map_err(DatasetError::io("read", &folder))?;
-                let path = entry.path();
-                let kind = entry.file_type().map_err(DatasetError::io("look at", &path))?;
-                if kind.is_dir() {
-                    folders.push(path);
-                    continue;
-                }
-                if !kind.is_file() {
-                    let what = if kind.is_symlink() { "a link" } else { "no ordinary file" };
-                    let detail = format!("it is {what}, which a version cannot hold; put a file there, or take it out");
-                    return Err(DatasetError::description(&path, detail));
-                }
-                let name = path.strip_prefix(dir).ok().and_then(Path::to_str).map(str::to_owned);
-                let name = name.ok_or_else(|| {
-                    DatasetError::description(&path, "its name is not UTF-8, which a version cannot hold; rename it")
-                })?;
-                let (md5, size) = cache::md5_of(&path)?;
-                files.insert(name, Entry { md5, size });
-            }
+        let mut files = BTreeMap::new();
+        for (name, path) in paths(dir)? {
+            let (md5, size) = cache::md5_of(&path)?;
+            files.insert(name, Entry { md5, size });
         }
         Ok(Self(files))
     }
@@ -176,6 +158,36 @@ impl Tree {
         changes.extend(removed.map(|(path, _)| Change::Removed { path: path.to_owned() }));
         changes
     }
+}
+
+/// The files below a folder, by their names in it; nothing is read.
+///
+/// # Errors
+/// As for [`Tree::of`].
+pub(super) fn paths(dir: &Path) -> Result<Vec<(String, PathBuf)>, DatasetError> {
+    let (mut files, mut folders) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(DatasetError::io("read", &folder))? {
+            let entry = entry.map_err(DatasetError::io("read", &folder))?;
+            let path = entry.path();
+            let kind = entry.file_type().map_err(DatasetError::io("look at", &path))?;
+            if kind.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if !kind.is_file() {
+                let what = if kind.is_symlink() { "a link" } else { "no ordinary file" };
+                let detail = format!("it is {what}, which a version cannot hold; put a file there, or take it out");
+                return Err(DatasetError::description(&path, detail));
+            }
+            let name = path.strip_prefix(dir).ok().and_then(Path::to_str).map(str::to_owned);
+            let name = name.ok_or_else(|| {
+                DatasetError::description(&path, "its name is not UTF-8, which a version cannot hold; rename it")
+            })?;
+            files.push((name, path));
+        }
+    }
+    Ok(files)
 }
 
 /// A string as Python's `json` writes it: everything but printable ASCII escaped.
