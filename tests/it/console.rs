@@ -124,6 +124,21 @@ impl Tty {
         self.shows(words)
     }
 
+    /// Presses keys until the screen shows it, again and again: what is typed while a program takes the terminal anew may be lost.
+    fn insist(&mut self, keys: &str, words: &str) {
+        for _ in 0..18 {
+            self.send(keys);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while Instant::now() < deadline {
+                if self.text().contains(words) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        panic!("pressed {keys} for {words}; the screen is\n{}", self.text());
+    }
+
     fn resize(&mut self, columns: u16, rows: u16) {
         self.screen.lock().unwrap().screen_mut().set_size(rows, columns);
         self.master.as_ref().unwrap().resize(size(columns, rows)).unwrap();
@@ -391,7 +406,7 @@ fn a_terminal_that_hangs_up_ends_it() {
     }
     tty.signal("-CONT");
     tty.shows(" 4 done");
-    tty.press_until("3", "4 turns");
+    tty.insist("3", "4 turns");
     assert_eq!(tty.pictured_cells(), 0);
     assert!(Command::new("kill").arg(engine.0.id().to_string()).status().unwrap().success());
     tty.shows("engine unreachable, retrying");
