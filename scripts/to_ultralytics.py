@@ -45,7 +45,8 @@ def check(weights, pt, pictures, size):
         raise SystemExit(f"sightline see: {done.stderr}")
     model, both, alone = YOLO(pt), [], []
     for line in map(json.loads, done.stdout.splitlines()):
-        result = model.predict(line["image"], imgsz=size, conf=LEAST, verbose=False, device="cpu")[0]
+        # As sightline does: masks at the picture's own size, and no answer without a pixel in it.
+        result = model.predict(line["image"], imgsz=size, conf=LEAST, retina_masks=True, verbose=False, device="cpu")[0]
         theirs = [(int(box.cls), float(box.conf), [float(v) for v in box.xyxy[0]]) for box in result.boxes]
         for ours in line["detections"]:
             same = [one for one in theirs if one[0] == ours["class"] and overlap(one[2], ours["box"]) > 0.9]

@@ -71,14 +71,19 @@ pub(super) fn run(out: &mut Out, workspace: &Path, command: &Command) -> Ended {
             let shares = Shares { train: *train, val: *val, test: *test };
             divide(&mut set.items, &groups, shares, *seed).map_err(CliError::Usage)?;
             let parts = [(Split::Train, *train), (Split::Val, *val), (Split::Test, *test)];
-            for (part, _) in parts.into_iter().filter(|(part, share)| *share > 0.0 && set.of(*part).next().is_none()) {
-                tell(&format!(
-                    "`{}` has no picture: too many of them stay together (near-duplicates, --group-by; {} of {} in one group), or \
-                     there are too few",
-                    part.name(),
-                    groups::largest(&groups),
-                    set.items.len()
-                ));
+            let whole: f64 = parts.iter().map(|(_, share)| share).sum();
+            for (part, share) in parts {
+                let (share, has) = (share / whole, set.of(part).count());
+                // Far from what was asked, or nothing at all.
+                if (has as f64) < share * set.items.len() as f64 / 2.0 {
+                    tell(&format!(
+                        "`{}` has {has} of {} pictures, where a share of {share:.2} was asked for: too many of them stay together \
+                         (near-duplicates, --group-by; {} in one group), or there are too few",
+                        part.name(),
+                        set.items.len(),
+                        groups::largest(&groups),
+                    ));
+                }
             }
             write(out, &reader, &set, &tables, copy, layout::Format::Yolo)
         }

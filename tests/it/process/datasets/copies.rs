@@ -59,6 +59,17 @@ fn pictures_with_a_key_in_common_stay_together() {
     let said = text(&refused.stderr);
     assert!(refused.status.code() == Some(2) && said.contains("there are patient"), "{said}");
     assert!(!desk.path("refused").exists());
+
+    // Parts that are far from what was asked for are told.
+    let table: String = (0..13).map(|n: u32| format!("images/{n}.png,p{}\n", n.saturating_sub(10))).collect();
+    desk.write("set/metadata.csv", format!("file,patient\n{table}").as_bytes());
+    let uneven = desk.run(&split("uneven"), &[&desk.path("set")]);
+    let said = text(&uneven.stderr);
+    assert!(uneven.status.success(), "{said}");
+    for part in ["val", "test"] {
+        let told = format!("`{part}` has 1 of 13 pictures, where a share of 0.25 was asked for");
+        assert!(said.contains(&told) && said.contains("11 in one group"), "{said}");
+    }
 }
 
 #[test]
