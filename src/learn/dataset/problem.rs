@@ -45,7 +45,7 @@ pub enum DatasetError {
         why: Option<String>,
     },
     /// The file system refuses.
-    #[error("cannot {doing} {}: {source}{}", shown(path), remedy(source))]
+    #[error("cannot {doing} {}: {source}{}", shown(path), remedy(doing, source))]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -62,11 +62,12 @@ fn shown(path: &Path) -> String {
 }
 
 /// What to do about a cause, where that is known.
-fn remedy(cause: &std::io::Error) -> &'static str {
+fn remedy(doing: &str, cause: &std::io::Error) -> &'static str {
     match cause.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "; make room there and run it again",
         std::io::ErrorKind::PermissionDenied => "; ask its owner for the right, or name another place",
         std::io::ErrorKind::ReadOnlyFilesystem => "; name another place",
+        _ if doing.starts_with("make") => "; name another place",
         _ => "",
     }
 }
