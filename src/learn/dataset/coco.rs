@@ -28,7 +28,8 @@ use super::{Dataset, DatasetError, Fate, Item, Kind, Object, Outline, Problem, S
 /// # Errors
 /// It cannot be read, is no such file, or has no pictures.
 pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
-    let (file, mut problems) = file::read(path)?;
+    let (file, odd) = file::read(path)?;
+    let mut problems = odd.problems;
     unambiguous(path, "pictures", file.images.iter().map(|image| (image.id, image.file_name.as_str())))?;
     unambiguous(path, "categories", file.categories.iter().map(|category| (category.id, category.name.as_str())))?;
     let mut categories = file.categories;
@@ -72,7 +73,8 @@ pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
             }
         }
         // With none of its labels left it would pass for a picture of nothing.
-        let is_lost = problems[before..].iter().any(|problem| problem.fate == Fate::LeftOut);
+        let is_lost = problems[before..].iter().any(|problem| problem.fate == Fate::LeftOut)
+            || entries.iter().any(|entry| odd.pictures.contains(&file.images[*entry].id));
         if is_lost && item.objects.is_empty() && item.crowds.is_empty() {
             problems.push(Problem::rejected(picture, None, "none of its labels can be used"));
         } else {

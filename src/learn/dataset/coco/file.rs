@@ -1,5 +1,6 @@
 //! A COCO file's text, as far as it is read and written.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -56,16 +57,25 @@ pub(super) enum Segmentation {
     Other(Value),
 }
 
-/// Reads a file; entries that are none are left out, each with its reason.
+/// What of a file cannot be used.
+#[derive(Debug, Default)]
+pub(super) struct Odd {
+    /// The entries that are left out, each with its reason.
+    pub(super) problems: Vec<Problem>,
+    /// The pictures whose annotations are among them.
+    pub(super) pictures: BTreeSet<i64>,
+}
+
+/// Reads a file; pictures and annotations that are none are left out.
 ///
 /// # Errors
-/// It cannot be read, is no JSON, or has no list of pictures.
-pub(super) fn read(path: &Path) -> Result<(File, Vec<Problem>), DatasetError> {
+/// It cannot be read, is no JSON, has no list of pictures, or a category that is none: classes go by their places.
+pub(super) fn read(path: &Path) -> Result<(File, Odd), DatasetError> {
     let bytes = walk::needed(path, walk::COCO)?;
     let text = text(&bytes);
     // All at once, and only where that fails entry by entry: files of gigabytes come.
     if let Ok(file) = serde_json::from_slice(text) {
-        return Ok((file, Vec::new()));
+        return Ok((file, Odd::default()));
     }
     let wrong = |detail: String| DatasetError::description(path, format!("it is no COCO file: {detail}"));
     let mut parts: Map<String, Value> = serde_json::from_slice(text).map_err(|error| {
@@ -78,13 +88,17 @@ pub(super) fn read(path: &Path) -> Result<(File, Vec<Problem>), DatasetError> {
         Some(_) => Err(wrong(format!("`{key}` is no list"))),
     };
     let (images, annotations, categories) = (list("images")?, list("annotations")?, list("categories")?);
-    let mut problems = Vec::new();
+    let (mut odd, count) = (Odd::default(), categories.len());
     let file = File {
-        images: entries(path, "picture", images, &mut problems),
-        annotations: entries(path, "annotation", annotations, &mut problems),
-        categories: entries(path, "category", categories, &mut problems),
+        categories: entries(path, "category", categories, &mut odd),
+        images: entries(path, "picture", images, &mut odd),
+        annotations: entries(path, "annotation", annotations, &mut odd),
     };
-    Ok((file, problems))
+    match odd.problems.first() {
+        // Categories are read first.
+        Some(first) if file.categories.len() < count => Err(wrong(first.reason.clone())),
+        _ => Ok((file, odd)),
+    }
 }
 
 /// A file's text without the mark that some editors put before it.
@@ -92,14 +106,19 @@ pub(super) fn text(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
 }
 
-fn entries<T: DeserializeOwned>(path: &Path, what: &str, list: Vec<Value>, problems: &mut Vec<Problem>) -> Vec<T> {
+fn entries<T: DeserializeOwned>(path: &Path, what: &str, list: Vec<Value>, odd: &mut Odd) -> Vec<T> {
     let one = |(number, entry): (usize, Value)| {
         let called = match entry.get("id") {
             Some(id) => format!("{what} {}", crate::domain::display_safe(&id.to_string())),
             None => format!("the {what} in place {number} (from 0)"),
         };
+        let picture = entry.get("image_id").and_then(Value::as_i64);
         let read = serde_json::from_value(entry);
-        read.map_err(|error| problems.push(Problem::rejected(path, None, format!("{called}: {error}")))).ok()
+        read.map_err(|error| {
+            odd.problems.push(Problem::rejected(path, None, format!("{called}: {error}")));
+            odd.pictures.extend(picture);
+        })
+        .ok()
     };
     list.into_iter().enumerate().filter_map(one).collect()
 }

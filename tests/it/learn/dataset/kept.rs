@@ -188,12 +188,15 @@ fn an_odd_entry_costs_itself_and_not_the_file() {
         (r#""bbox": null"#, "annotation 1: invalid type: null"),
     ] {
         let set = read(&whole.replacen(first, odd, 1)).unwrap();
-        assert_eq!(set.items.iter().map(|item| item.objects.len()).collect::<Vec<_>>(), [0, 1]);
+        // With its only label lost the picture would pass for one of nothing.
+        assert_eq!(splits(&set), [("b.jpg".to_owned(), "train")]);
         let told = told(&set);
-        assert!(told.contains(reason) && told.contains("(left out)"), "{told}");
+        assert!(told.contains(reason) && told.contains("a.jpg: none of its labels can be used (left out)"), "{told}");
     }
     let error = read(&whole.replacen("10", "NaN", 1)).unwrap_err().to_string();
     assert!(error.contains("it is no COCO file") && error.contains("NaN and Infinity, are not JSON"), "{error}");
+    let error = read(&whole.replacen(r#""name": "pack""#, r#""name": 1"#, 1)).unwrap_err().to_string();
+    assert!(error.contains("category 7: invalid type: integer"), "{error}");
     let error = read(r#"{"annotations": []}"#).unwrap_err().to_string();
     assert!(error.contains("`images` is missing"), "{error}");
 }
