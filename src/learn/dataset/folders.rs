@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::parts::{apart_from, parts_in};
 use super::walk::{is_picture, pictures_below};
-use super::{Dataset, DatasetError, Item, Kind, Object, Problem, Split};
+use super::{Dataset, DatasetError, Fate, Item, Kind, Object, Problem, Split};
 
 /// Reads class folders; the classes are numbered by name.
 ///
@@ -20,8 +20,7 @@ pub fn read(dir: &Path) -> Result<Dataset, DatasetError> {
     } else {
         let below = |part: &(Split, PathBuf)| pictures_below(&part.1).map(|found| found.pictures);
         let known = splits.iter().map(below).collect::<Result<Vec<_>, _>>()?.concat().into_iter().collect();
-        let apart = apart_from(dir, &known)?.into_iter();
-        problems.extend(apart.map(|(folder, reason)| Problem::rejected(&folder, None, reason)));
+        problems.extend(apart_from(dir, &known, Fate::LeftOut)?);
     }
     for (split, folder) in splits {
         for entry in fs::read_dir(&folder).map_err(DatasetError::io("read", &folder))? {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::lookup::some;
 use super::walk::pictures_below;
-use super::{DatasetError, Split};
+use super::{DatasetError, Fate, Problem, Split};
 
 /// What parts are called.
 const NAMES: [(&str, Split); 7] = [
@@ -32,15 +32,16 @@ pub(super) fn parts_in(dir: &Path) -> Result<Vec<(Split, PathBuf)>, DatasetError
     Ok(parts)
 }
 
-/// The folders below a folder in which pictures lie that are none of these; for each what to say of them.
-pub(super) fn apart_from(dir: &Path, known: &BTreeSet<PathBuf>) -> Result<Vec<(PathBuf, String)>, DatasetError> {
+/// The folders below a folder in which pictures lie that are none of these, with what becomes of those.
+pub(super) fn apart_from(dir: &Path, known: &BTreeSet<PathBuf>, fate: Fate) -> Result<Vec<Problem>, DatasetError> {
     let mut apart: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for picture in pictures_below(dir)?.pictures.into_iter().filter(|picture| !known.contains(picture)) {
         apart.entry(picture.parent().unwrap_or(dir).to_owned()).or_default().push(picture);
     }
     let told = |(folder, pictures): (PathBuf, Vec<PathBuf>)| {
         let names: Vec<PathBuf> = pictures.iter().filter_map(|path| path.file_name().map(PathBuf::from)).collect();
-        (folder, format!("{} of its pictures are in none of the set's parts: {}", names.len(), some(&names)))
+        let reason = format!("{} of its pictures are in none of the set's parts: {}", names.len(), some(&names));
+        Problem { file: folder, line: None, fate, reason }
     };
     Ok(apart.into_iter().map(told).collect())
 }

@@ -75,8 +75,7 @@ pub fn read(yaml: &Path) -> Result<Dataset, DatasetError> {
     if images.is_dir() {
         let known = splits.iter().flat_map(|(_, images)| images.iter().cloned()).collect();
         // A description may leave some out on purpose.
-        let apart = apart_from(&tidied(&images), &known)?.into_iter();
-        problems.extend(apart.map(|(folder, reason)| Problem::doubtful(&folder, reason)));
+        problems.extend(apart_from(&tidied(&images), &known, Fate::Kept)?);
     }
     assemble(yaml, names, splits, problems)
 }
@@ -100,8 +99,7 @@ pub fn read_folders(dir: &Path) -> Result<Dataset, DatasetError> {
     }
     problems.extend(without_picture(&folders)?);
     let known = splits.iter().flat_map(|(_, images)| images.iter().cloned()).collect();
-    let apart = apart_from(&images, &known)?.into_iter();
-    problems.extend(apart.map(|(folder, reason)| Problem::rejected(&folder, None, reason)));
+    problems.extend(apart_from(&images, &known, Fate::LeftOut)?);
     let listed = dir.join("classes.txt");
     let names = if listed.is_file() {
         let text = walk::text(&listed, walk::LABELS)?;
