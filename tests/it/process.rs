@@ -105,6 +105,12 @@ impl Desk {
         path
     }
 
+    /// Files without an outcome: those below the watched folders, then those in the queue's folder, which is the way they go.
+    /// Whoever asks the queue how many it has before looking at the folders misses a file that is claimed in between.
+    pub fn under_way(&self, watched: &[&str]) -> usize {
+        watched.iter().chain(&["database/queue"]).map(|dir| files_below(&self.path(dir))).sum()
+    }
+
     /// Writes the nth drawn picture.
     pub fn picture(&self, below: impl AsRef<Path>, n: u32) -> PathBuf {
         self.write(below, &drawn(n))
@@ -226,6 +232,12 @@ impl Served {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// How many files lie below a folder, at any depth.
+fn files_below(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { 1 }).sum()
 }
 
 /// One request on a connection of its own; none where the connection broke before the answer was whole.

@@ -105,7 +105,7 @@ fn scratch() -> tempfile::TempDir {
 }
 
 /// Every file below a folder with its bytes; sockets and the like are left out.
-fn load(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn load(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     fn walk(dir: &Path, top: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
         for entry in fs::read_dir(dir).unwrap().flatten() {
             let (path, kind) = (entry.path(), entry.file_type().unwrap());

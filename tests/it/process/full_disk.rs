@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Desk, Served, ask, text};
 use crate::support::encoded;
-use crate::torture::Campaign;
+use crate::torture::{Campaign, load};
 
 /// A small disk, unmounted when dropped.
 struct Disk(tempfile::TempDir);
@@ -161,12 +161,12 @@ fn one_disaster(random: &mut SmallRng) -> Result<&'static str, String> {
     let engine = desk.serve();
     let began = Instant::now();
     loop {
-        let stats = engine.get("/v1/queue/stats");
-        let left = fs::read_dir(desk.path("watch/inbox")).unwrap().count();
-        if left == 0 && stats["waiting"] == 0 && stats["working"] == 0 {
+        let left = desk.under_way(&["watch"]);
+        if left == 0 {
             break;
         }
         if began.elapsed() > Duration::from_secs(40) {
+            let stats = engine.get("/v1/queue/stats");
             return Err(format!("{left} files are left, {stats}, {}", said(&engine)));
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -186,7 +186,11 @@ fn check(log: &Log, desk: &Desk) -> Result<(), String> {
         let image = sightline::archive::image_id(bytes).to_string();
         match outcomes.as_slice() {
             [one] if one["action"] == "image.done" && one["after"]["image"] == json!(image) => {}
-            other => return Err(format!("{}: {other:?}", path.display())),
+            other => {
+                let files = load(desk.dir.path()).into_iter();
+                let lies: Vec<PathBuf> = files.filter(|(_, found)| found == bytes).map(|(at, _)| at).collect();
+                return Err(format!("{}: {other:?}; its bytes lie in {lies:?}", path.display()));
+            }
         }
     }
     for (reason, changed) in &log.acknowledged {
