@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{JournalError, Reader};
 use crate::domain::Entry;
 
-/// Entries looked at in one go.
+/// Most entries looked at in one go.
 const WINDOW: u64 = 512;
 /// After this long a page is handed out as it is, so that a console stays quick.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -63,12 +63,15 @@ impl Reader {
         let (begun, mut high) = (Instant::now(), before.unwrap_or(u64::MAX).min(self.len()));
         let mut page = Page { entries: Vec::new(), next: None, examined: 0 };
         let text = filter.text.as_ref().map(|text| text.to_lowercase());
+        // As many as are wanted, at first: where all match, nothing is read and parsed in vain.
+        let mut window = (limit as u64).clamp(1, WINDOW);
         while high > 0 {
             if page.entries.len() >= limit || begun.elapsed() > PATIENCE {
                 page.next = Some(high);
                 break;
             }
-            let low = high.saturating_sub(WINDOW);
+            let low = high.saturating_sub(window);
+            window = (window * 2).min(WINDOW);
             let mut found = Vec::new();
             self.each(low, (high - low) as usize, |_, bytes| {
                 // Looking at the bytes first spares most of the parsing.
