@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -28,7 +29,7 @@ pub(super) fn parse(text: &str, workspace: &Path) -> Result<Config, ConfigError>
     for key in KEYS {
         let value = match given.get(key.path) {
             Some(value) => value.clone(),
-            None => default(key).map_err(not_yaml)?,
+            None => default(key.path).map_err(not_yaml)?,
         };
         match check(key.path, key.kind, &value) {
             Ok(()) => drop(checked.insert(key.path, value)),
@@ -57,8 +58,13 @@ fn yaml(text: &str) -> Result<Value, String> {
     serde_saphyr::from_str(text).map_err(said)
 }
 
-fn default(key: &Key) -> Result<Value, String> {
-    yaml(if matches!(key.kind, Kind::Watches) { DEFAULT_WATCH } else { key.default })
+fn default(path: &str) -> Result<Value, String> {
+    // Read once, not at every config that leaves them out.
+    static DEFAULTS: LazyLock<BTreeMap<&str, Result<Value, String>>> = LazyLock::new(|| {
+        let read = |key: &Key| yaml(if matches!(key.kind, Kind::Watches) { DEFAULT_WATCH } else { key.default });
+        KEYS.iter().map(|key| (key.path, read(key))).collect()
+    });
+    DEFAULTS.get(path).cloned().unwrap_or_else(|| Err(format!("{path} has no default")))
 }
 
 /// Turns groups into dotted keys; unknown ones become faults.
