@@ -1,7 +1,7 @@
 //! The gallery on one thread: exact search, one probe at a time and a thousand together, and the approximate index.
 //!
-//! `GALLERY_1M=1` takes a million vectors, too (an hour and 10 GB, most of it for the peers' indexes). Vectors, probes and
-//! the peers' indexes are kept in `target/bench`.
+//! `GALLERY_1M=1` takes a million vectors, too (some hours and 10 GB, most of it for the peers' indexes). Vectors, probes
+//! and all indexes are kept in `target/bench`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -25,9 +25,14 @@ const ALONE: usize = 50;
 const TOP: usize = 10;
 const RECALL: f64 = 0.99;
 
+/// Where things are kept from one run to the next.
+fn kept() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench")
+}
+
 /// Unit vectors around centres, as packs photographed again and again are, from a file or drawn and kept in one.
 fn clustered(count: usize) -> (PathBuf, PathBuf) {
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    let kept = kept();
     let (file, probes) = (kept.join(format!("vectors-{count}.f32")), kept.join(format!("probes-{count}.f32")));
     if probes.is_file() {
         return (file, probes);
@@ -74,6 +79,22 @@ fn recall(found: &[Vec<Neighbour>], exact: &[Vec<Neighbour>]) -> f64 {
         found.iter().filter(|n| exact.iter().any(|e| e.sighting == n.sighting)).count()
     };
     found.iter().zip(exact).map(of).sum::<usize>() as f64 / (exact.len() * TOP) as f64
+}
+
+/// The gallery's index, made or from an earlier run.
+fn indexed(gallery: &Gallery, weights: Fingerprint, count: usize) -> PathBuf {
+    let (path, kept) = (gallery.index_path(weights), kept().join(format!("index-{count}.ann")));
+    if kept.is_file() {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder of indexes");
+        std::fs::copy(&kept, &path).expect("the index of an earlier run");
+        return path;
+    }
+    let began = Instant::now();
+    let snapshot = gallery.snapshot(weights).expect("a gallery");
+    build_index(&snapshot, |act| act(gallery), |_| true).expect("an index");
+    eprintln!("{count} vectors indexed in {:.0} s", began.elapsed().as_secs_f64());
+    std::fs::copy(&path, &kept).expect("kept for later runs");
+    path
 }
 
 pub fn run(bench: &Bench) {
@@ -126,17 +147,15 @@ fn sized(bench: &Bench, count: usize, name: &str) {
     if !ann {
         return;
     }
-    let began = Instant::now();
-    let snapshot = gallery.snapshot(weights).expect("a gallery");
-    build_index(&snapshot, |act| act(&gallery), |_| true).expect("an index");
-    eprintln!("{name} vectors indexed in {:.0} s", began.elapsed().as_secs_f64());
-    let path = gallery.index_path(weights);
+    let path = indexed(&gallery, weights, count);
     if bench.wants(&opened) {
         bench.measure(&opened, "ms", &mut [], || {
             milliseconds(1, || gallery.use_index(open_index(&path).expect("the index")))
         });
     }
     gallery.use_index(open_index(&path).expect("the index"));
+    let known = gallery.index_stats(weights).map(|stats| stats.vectors);
+    assert_eq!(known, Some(count), "the index in target/bench is of other vectors; remove it");
     if bench.wants(&memory) {
         let bytes = std::fs::metadata(&path).expect("the index").len() as f64;
         bench.measure(&memory, "x", &mut [], || bytes / (4 * DIMENSION * count) as f64);
