@@ -10,6 +10,7 @@ mod attention;
 pub mod compare;
 pub mod device;
 mod memory;
+mod norms;
 mod onednn;
 pub mod precision;
 

@@ -2,7 +2,7 @@
 //!
 //! libtorch's own operators take weights as they were saved and bring them into oneDNN's layout at every call, and run
 //! an activation as a pass of its own over memory. The operators here, made for compiled models, take weights that
-//! were laid out beforehand and apply the activation or the addition before a value leaves the registers; in bf16
+//! were laid out beforehand and apply the activation before a value leaves the registers; in bf16
 //! that also rounds once instead of twice. tch does not offer them; libtorch exports them with a C interface
 //! (`torch/csrc/inductor/aoti_torch/c/shim_cpu.h`), whose handles are the tensor pointers that tch has.
 
@@ -43,15 +43,6 @@ unsafe extern "C" {
         scalars: *const *const f64,
         scalars_len: i64,
         algorithm: *const *const c_char,
-        result: *mut Handle,
-    ) -> i32;
-
-    fn aoti_torch_cpu__linear_pointwise_binary(
-        x: Handle,
-        other: Handle,
-        weight: Handle,
-        bias: *const Handle,
-        then: *const c_char,
         result: *mut Handle,
     ) -> i32;
 
@@ -203,27 +194,6 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, then: Then) -> Result<
     })
 }
 
-/// A linear layer over the last dimension, added to `other` of the result's shape.
-///
-/// # Errors
-/// When libtorch fails.
-pub fn linear_plus(x: &Tensor, other: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor, TchError> {
-    let bias = handle(bias);
-    receive("linear layer", |result| {
-        // SAFETY: as in `convolve`.
-        unsafe {
-            aoti_torch_cpu__linear_pointwise_binary(
-                handle(x),
-                handle(other),
-                handle(weight),
-                &bias,
-                c"add".as_ptr(),
-                result,
-            )
-        }
-    })
-}
-
 fn handle(tensor: &Tensor) -> Handle {
     tensor.as_ptr().cast_mut().cast()
 }
@@ -272,14 +242,13 @@ mod tests {
                 assert!(apart(&fused, &expected) < 1e-5, "{kernel} {stride} {then:?}: {}", apart(&fused, &expected));
             }
         }
-        let (x, weight, other) = (values(&[2, 9, 24], 4), values(&[40, 24], 5), values(&[2, 9, 40], 6));
+        let (x, weight) = (values(&[2, 9, 24], 4), values(&[40, 24], 5));
         let packed = pack_linear(&weight, 18).unwrap();
         let plain = x.linear(&weight, Some(&bias));
         for (then, expected) in [(Then::Nothing, plain.shallow_clone()), (Then::Gelu, plain.gelu("none"))] {
             let fused = linear(&x, &packed, &bias, then).unwrap();
             assert!(apart(&fused, &expected) < 1e-5, "{then:?}: {}", apart(&fused, &expected));
         }
-        assert!(apart(&linear_plus(&x, &other, &packed, &bias).unwrap(), &(plain + other)) < 1e-5);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::vision::attention::{self, Part};
 use crate::vision::checkpoint::{Fault, Weights, to_tensor};
 use crate::vision::device::Runtime;
 use crate::vision::memory::keep_blocks;
+use crate::vision::norms::Norm;
 use crate::vision::onednn::{self, Then};
 
 /// What norms add to a variance.
@@ -27,6 +28,8 @@ pub struct Network {
     /// Its shape.
     pub plan: Plan,
     runtime: Runtime,
+    /// What is added up from block to block is kept so precisely.
+    sums: Kind,
     patches: Patches,
     class: Tensor,
     registers: Option<Tensor>,
@@ -50,12 +53,6 @@ struct Linear {
     bias: Tensor,
     /// Whether the weight is laid out for oneDNN.
     packed: bool,
-}
-
-#[derive(Debug)]
-struct Norm {
-    weight: Tensor,
-    bias: Tensor,
 }
 
 /// How tokens look at one another.
@@ -98,7 +95,7 @@ impl Network {
             let feed = if plan.gated { ["mlp.w12", "mlp.w3"] } else { ["mlp.fc1", "mlp.fc2"] };
             let scale = |part: &str| plan.scaled.then(|| name(part));
             blocks.push(Block {
-                norms: [load.norm(&name("norm1"))?, load.norm(&name("norm2"))?],
+                norms: [load.norm(&name("norm1"), runtime.kind)?, load.norm(&name("norm2"), runtime.kind)?],
                 asks: if block + 1 == plan.depth {
                     load.class_asks(&name("attn.qkv"))?
                 } else {
@@ -109,15 +106,17 @@ impl Network {
                 gated: plan.gated,
             });
         }
-        let registers = (plan.registers > 0).then(|| load.tensor("register_tokens", runtime.kind)).transpose()?;
+        let registers = (plan.registers > 0).then(|| load.tensor("register_tokens", load.sums())).transpose()?;
         Ok(Self {
+            sums: load.sums(),
             patches: load.patches()?,
-            class: load.tensor("cls_token", runtime.kind)?,
+            class: load.tensor("cls_token", load.sums())?,
             registers,
             positions: load.tensor("pos_embed", Kind::Float)?,
             last: RefCell::new(None),
             blocks,
-            norm: load.norm("norm")?,
+            // Vectors are fp32 from here on.
+            norm: load.norm("norm", load.sums())?,
             runtime,
             plan,
         })
@@ -129,7 +128,7 @@ impl Network {
         self.runtime
     }
 
-    /// The class tokens, `[batch, width]`, of normalised pictures `[batch, 3, height, width]` whose sides are
+    /// The class tokens, `[batch, width]`, fp32 on the CPU, of normalised pictures `[batch, 3, height, width]` whose sides are
     /// multiples of 14.
     ///
     /// # Errors
@@ -142,7 +141,14 @@ impl Network {
         }
         let (rows, columns) = (height / patch, width / patch);
         let stride = [patch, patch];
-        let x = pictures.f_conv2d(&self.patches.weight, Some(&self.patches.bias), stride, [0, 0], [1, 1], 1)?;
+        let x = pictures.f_to_kind(self.sums)?.f_conv2d(
+            &self.patches.weight,
+            Some(&self.patches.bias),
+            stride,
+            [0, 0],
+            [1, 1],
+            1,
+        )?;
         let x = x.f_flatten(2, 3)?.f_transpose(1, 2)?;
         let spread = |token: &Tensor| token.f_expand([batch, -1, -1], false);
         let x = Tensor::f_cat(&[spread(&self.class)?, x], 1)?.f_add(&self.positions(rows, columns)?)?;
@@ -154,11 +160,13 @@ impl Network {
                 Tensor::f_cat(&[class, spread(registers)?, patches], 1)?
             }
         };
+        let mut more = None;
         for block in &self.blocks {
-            x = block.run(&x)?;
+            (x, more) = block.run(x, more.as_ref()).map(|(x, more)| (x, Some(more)))?;
         }
         // The last block leaves the class token alone.
-        self.norm.run(&x.f_select(1, 0)?)
+        let (_, normed) = self.norm.add_and_run(x, more.as_ref())?;
+        normed.f_select(1, 0)
     }
 
     /// The position embeddings of a grid of patches: bicubic, as the reference interpolates them.
@@ -168,7 +176,7 @@ impl Network {
         {
             return Ok(positions.shallow_clone());
         }
-        let placed = placed(&self.plan, &self.positions, rows, columns)?.f_to_kind(self.runtime.kind)?;
+        let placed = placed(&self.plan, &self.positions, rows, columns)?.f_to_kind(self.sums)?;
         *self.last.borrow_mut() = Some(((rows, columns), placed.shallow_clone()));
         Ok(placed)
     }
@@ -207,42 +215,29 @@ impl Linear {
             Then::Gelu => y.f_gelu("none"),
         }
     }
-
-    /// The layer's values added to `other`.
-    fn run_plus(&self, x: &Tensor, other: &Tensor) -> Result<Tensor, TchError> {
-        if self.packed {
-            return onednn::linear_plus(x, other, &self.weight, &self.bias);
-        }
-        x.f_linear(&self.weight, Some(&self.bias))?.f_add(other)
-    }
-}
-
-impl Norm {
-    fn run(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        x.f_layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), EPS, true)
-    }
 }
 
 impl Block {
-    fn run(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let seen = self.norms[0].run(x)?;
+    /// Takes the sums so far and what the block before has to add; gives both for the next.
+    fn run(&self, x: Tensor, more: Option<&Tensor>) -> Result<(Tensor, Tensor), TchError> {
+        let (x, seen) = self.norms[0].add_and_run(x, more)?;
         let width = x.size3()?.2;
         let (x, seen) = match &self.asks {
             Asks::All(layer) => {
                 let all = layer.run(&seen, Then::Nothing)?;
                 let part = |from| Part { of: &all, from };
-                (x.shallow_clone(), attend(&part(0), &part(width), &part(2 * width), width)?)
+                (x, attend(&part(0), &part(width), &part(2 * width), width)?)
             }
             Asks::Class { query, answers } => {
                 let class = |x: &Tensor| x.f_narrow(1, 0, 1)?.f_contiguous();
                 let asked = query.run(&class(&seen)?, Then::Nothing)?;
                 let answers = answers.run(&seen, Then::Nothing)?;
                 let part = |from| Part { of: &answers, from };
-                (class(x)?, attend(&Part { of: &asked, from: 0 }, &part(0), &part(width), width)?)
+                (class(&x)?, attend(&Part { of: &asked, from: 0 }, &part(0), &part(width), width)?)
             }
         };
-        let x = self.proj.run_plus(&seen, &x)?;
-        self.feed[1].run_plus(&self.feed(&self.norms[1].run(&x)?)?, &x)
+        let (x, seen) = self.norms[1].add_and_run(x, Some(&self.proj.run(&seen, Then::Nothing)?))?;
+        Ok((x, self.feed[1].run(&self.feed(&seen)?, Then::Nothing)?))
     }
 
     fn feed(&self, x: &Tensor) -> Result<Tensor, TchError> {
@@ -322,12 +317,17 @@ impl Loader<'_> {
     }
 
     fn patches(&self) -> Result<Patches, VisionError> {
-        let part = |part: &str| self.part("patch_embed.proj", part, self.runtime.kind);
+        let part = |part: &str| self.part("patch_embed.proj", part, self.sums());
         Ok(Patches { weight: part("weight")?, bias: part("bias")? })
     }
 
-    fn norm(&self, name: &str) -> Result<Norm, VisionError> {
-        let part = |part: &str| self.part(name, part, self.runtime.kind);
-        Ok(Norm { weight: part("weight")?, bias: part("bias")? })
+    fn norm(&self, name: &str, to: Kind) -> Result<Norm, VisionError> {
+        let part = |part: &str| self.part(name, part, self.sums());
+        Ok(Norm::new(part("weight")?, part("bias")?, EPS, to))
+    }
+
+    /// See [`crate::vision::norms`]. fp16 has three bits more, and keeps them.
+    fn sums(&self) -> Kind {
+        if self.runtime.kind == Kind::BFloat16 { Kind::Float } else { self.runtime.kind }
     }
 }
