@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use sightline::archive::image_id;
 use sightline::config::documented_yaml;
@@ -147,7 +149,9 @@ fn image(n: u32) -> ImageDone {
     }
 }
 
-/// A million labels of one sighting, and one label of a million. Their vectors are short: no list shows them.
+/// A million labels of one sighting, and one label of a million. Their vectors are short, for no list shows them, and of all
+/// directions: the neighbours of a selected sighting are looked for beside what is measured, and where all were alike
+/// that would mean reading two million vectors.
 fn enrolled(workspace: &Path) {
     let (mut journal, store) = open(workspace);
     let mut gallery = Gallery::open(&workspace.join("database/gallery"), GalleryOptions::default()).expect("a gallery");
@@ -156,7 +160,8 @@ fn enrolled(workspace: &Path) {
     for from in (0..2 * MANY).step_by(BATCH as usize) {
         let fact = |n: u32| {
             let sighting = SightingId { image: ImageId([9; 32]), index: n };
-            let vector = Embedding::normalised(vec![1.0, n as f32, 2.0, 3.0]).expect("a direction");
+            let numbers: [f32; 4] = SmallRng::seed_from_u64(n.into()).random();
+            let vector = Embedding::normalised(numbers.map(|number| number - 0.5).to_vec()).expect("a direction");
             let vectors = gallery.append(fingerprint, sighting, &[(Rotation::R0, vector)]).expect("a row");
             let label = if n < MANY { format!("pack {n:07}") } else { "all of one kind".into() };
             let enrolled = Enrolled { label: Label::new(&label).expect("a label"), fingerprint, vectors };

@@ -51,6 +51,7 @@ ALONE = [
     ("journal, entries appended in synced batches of 500", 20_000, False),
     ("journal, proof of 1,000,000 entries", 10_000, True),
     ("start with 1,000,000 images on record, until the engine answers", 2000, True),
+    ("restart with 1,000,000 images and 2,000,000 enrolled sightings on record, until the engine answers", 2000, True),
     ("ingest of 100,000 small duplicates", 2000, False),
     ("console, 1,000,000 rows, files: key to drawn frame, 99th percentile", 16, True),
     ("console, 1,000,000 rows, labels: key to drawn frame, 99th percentile", 16, True),
