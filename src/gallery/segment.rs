@@ -22,6 +22,10 @@ const ROW_HEAD: usize = 48;
 const WIDEST: usize = 1 << 20;
 /// Bytes that are read at once where all rows are.
 const BLOCK: usize = 1 << 20;
+/// Bytes that are read along where rows near each other are asked for one after the other.
+const AHEAD: usize = 1 << 16;
+/// Rows that lie no farther apart are near each other.
+const NEAR: usize = 8;
 
 const CUT: &str = "is past the file's end: somebody has cut it";
 const DAMAGED: &str = "is damaged (its checksum does not match)";
@@ -40,11 +44,20 @@ pub(super) struct Segment {
     file: File,
 }
 
-/// Room to read a vector into, used again for the next one.
+/// Room to read vectors into, used again for the next one of the same search.
 #[derive(Default)]
 pub(super) struct Scratch {
     bytes: Vec<u8>,
     values: Vec<f32>,
+    held: Option<Held>,
+}
+
+/// The rows whose bytes are in memory.
+#[derive(Clone, Copy)]
+struct Held {
+    segment: u32,
+    first: u32,
+    count: usize,
 }
 
 /// What a row says of itself.
@@ -208,10 +221,35 @@ impl Segment {
         if row >= self.rows {
             return Err("is past the segment's end".into());
         }
-        match self.read_rows(row, 1, &mut scratch.bytes)? {
-            0 => Err(CUT.into()),
-            _ => parsed(&scratch.bytes),
-        }
+        parsed(self.held(row, &mut scratch.bytes, &mut scratch.held)?)
+    }
+
+    /// The bytes of a row. Where many candidates lie together, as where thousands of vectors are all but equal, a call to the
+    /// system for each would cost more than their bytes.
+    fn held<'a>(&self, row: u32, bytes: &'a mut Vec<u8>, held: &mut Option<Held>) -> Result<&'a [u8], String> {
+        let past = held.filter(|held| held.segment == self.number && row >= held.first);
+        let past = past.map(|held| ((row - held.first) as usize, held.count));
+        let at = match past {
+            Some((at, count)) if at < count => at,
+            _ => {
+                let near = past.is_some_and(|(at, count)| at < count + NEAR);
+                let left = self.rows.saturating_sub(row).max(1) as usize;
+                let count = if near { (AHEAD / self.row_bytes()).clamp(1, left) } else { 1 };
+                *held = None;
+                // What lies behind it may be unreadable where the row itself is not.
+                let count = match self.read_rows(row, count, bytes) {
+                    Err(_) if count > 1 => self.read_rows(row, 1, bytes)?,
+                    read => read?,
+                };
+                if count == 0 {
+                    return Err(CUT.into());
+                }
+                *held = Some(Held { segment: self.number, first: row, count });
+                0
+            }
+        };
+        let begin = at * self.row_bytes();
+        bytes.get(begin..begin + self.row_bytes()).ok_or_else(|| CUT.into())
     }
 
     /// Hands over every row's checksum, in order, or what is wrong with the row.
@@ -235,11 +273,8 @@ impl Segment {
 
     /// A row's components, where they are those with this checksum; `Err` says what is wrong.
     pub(super) fn components<'a>(&self, row: u32, crc: u32, scratch: &'a mut Scratch) -> Result<&'a [f32], String> {
-        let Scratch { bytes, values } = scratch;
-        if self.read_rows(row, 1, bytes)? == 0 {
-            return Err(CUT.into());
-        }
-        let bytes = bytes.get(ROW_HEAD..).unwrap_or_default();
+        let Scratch { bytes, values, held } = scratch;
+        let bytes = self.held(row, bytes, held)?.get(ROW_HEAD..).unwrap_or_default();
         if crc32fast::hash(bytes) != crc {
             return Err(DAMAGED.into());
         }

@@ -1,5 +1,7 @@
 //! What somebody does to the gallery's files while they are in use: no answer comes from what is no longer there.
 
+use std::os::unix::fs::FileExt as _;
+
 use super::*;
 
 /// Three packs of two rotations each, and where the second one's vectors lie.
@@ -59,6 +61,32 @@ fn a_file_that_is_cut_or_changed_under_the_gallery_gives_no_answer_and_is_named(
             assert_eq!(next[0].segment, 1);
         }
     }
+}
+
+/// Where all are alike all are read, many at once: the one that is damaged is the one that is named.
+#[test]
+fn among_hundreds_of_equal_vectors_the_damaged_row_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gallery = open(dir.path());
+    let same = vector(&mut SmallRng::seed_from_u64(3), D);
+    let other = Embedding::normalised(same.as_slice().iter().rev().copied().collect()).unwrap();
+    for n in 0..1200 {
+        let one = if n % 100 == 7 { &other } else { &same };
+        let places = gallery.append(weights(1), sighting(1, n), &[(Rotation::R0, one.clone())]).unwrap();
+        gallery.admit(sighting(1, n), label(0), weights(1), &places).unwrap();
+    }
+    gallery.sync().unwrap();
+    for (probe, first) in [(&same, [0, 1, 2]), (&other, [7, 107, 207])] {
+        let found: Vec<u32> =
+            gallery.search(weights(1), probe, 3).unwrap().iter().map(|found| found.sighting.index).collect();
+        assert_eq!(found, first);
+    }
+    let row = 48 + 4 * D as u64;
+    let file = OpenOptions::new().read(true).write(true).open(segment(dir.path())).unwrap();
+    file.write_all_at(&[0x55], 64 + 611 * row + 60).unwrap();
+    let error = gallery.search(weights(1), &same, 3).unwrap_err().to_string();
+    assert!(error.contains("00000000.vec: row 611"), "{error}");
+    assert_eq!(gallery.search(weights(1), &other, 3).unwrap().len(), 3, "it is not among those");
 }
 
 #[test]
