@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router, middleware};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::BroadcastStream;
 
@@ -154,8 +155,22 @@ async fn sighting(State(engine): Shared, Path(id): Path<SightingId>) -> Result<i
     ask(engine, move |e| e.sighting(id)).await
 }
 
+/// Each is a search over all that is enrolled, asked for wherever an operator's selection comes to rest.
+static LOOKING_AROUND: Semaphore = Semaphore::const_new(1);
+
 async fn neighbours(State(engine): Shared, Path(id): Path<SightingId>) -> Result<impl IntoResponse, Refusal> {
-    ask(engine, move |e| e.neighbours(id)).await
+    let turn = turn(&LOOKING_AROUND).await?;
+    ask(engine, move |e| {
+        let _turn = turn;
+        e.neighbours(id)
+    })
+    .await
+}
+
+/// Waits for one's turn, which lasts until it is dropped. Whoever has moved on meanwhile has dropped the question, and it is never
+/// begun; without this all that an operator passed by would be searched for at once, and hold up what is looked at now.
+async fn turn(of: &'static Semaphore) -> Result<SemaphorePermit<'static>, Refusal> {
+    of.acquire().await.map_err(|_| Refusal(EngineError::Failed("nobody has a turn any more".into())))
 }
 
 async fn release(
@@ -250,4 +265,32 @@ async fn events(State(engine): Shared) -> impl IntoResponse {
         Ok::<_, Infallible>(axum::response::sse::Event::default().data(data))
     });
     Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_that_was_dropped_while_it_waited_is_never_begun() {
+        static TURNS: Semaphore = Semaphore::const_new(1);
+        static BEGUN: AtomicUsize = AtomicUsize::new(0);
+        let question = || async {
+            let turn = turn(&TURNS).await;
+            BEGUN.fetch_add(1, Ordering::SeqCst);
+            drop(turn);
+        };
+        let running = turn(&TURNS).await;
+        let waiting: Vec<_> = (0..5).map(|_| tokio::spawn(question())).collect();
+        tokio::task::yield_now().await;
+        waiting.iter().for_each(tokio::task::JoinHandle::abort);
+        drop(running);
+        question().await;
+        for task in waiting {
+            assert!(task.await.is_err_and(|error| error.is_cancelled()));
+        }
+        assert_eq!(BEGUN.load(Ordering::SeqCst), 1);
+    }
 }
