@@ -1,6 +1,6 @@
 //! What a transformer adds up from layer to layer, and its layer norms, in one pass over memory.
 //!
-//! Sums stay in fp32 at every precision: rounded to the 8 bits of bf16 after each of two dozen additions, they would lose more
+//! Beside layers in bf16 the sums stay in fp32: rounded to 8 bits after each of two dozen additions, they would lose more
 //! than all layers between them. libtorch would add, norm and round in three passes, and convert what it adds in a fourth.
 
 use tch::{Device, Kind, TchError, Tensor};
@@ -8,7 +8,7 @@ use tch::{Device, Kind, TchError, Tensor};
 /// Fewer rows are not worth another thread.
 const ROWS_A_THREAD: usize = 256;
 
-/// A layer norm (arXiv:1607.06450) with its gain and bias, each `[width]` in fp32.
+/// A layer norm (arXiv:1607.06450) with its gain and bias, each `[width]` and of the sums' kind.
 #[derive(Debug)]
 pub struct Norm {
     weight: Tensor,
@@ -26,7 +26,8 @@ impl Norm {
         Self { weight, bias, eps, to }
     }
 
-    /// Adds `more` to the sums, `[..., width]` both, and norms them: the new sums, and what the next layer takes.
+    /// Adds `more` to the sums, `[..., width]` both, and norms them: the new sums, in the memory of the old ones where that can
+    /// be, and what the next layer takes.
     ///
     /// # Errors
     /// When libtorch fails, as for shapes that do not fit.
@@ -76,6 +77,7 @@ fn has_instructions() -> bool {
         is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("fma")
     }
     #[cfg(not(target_arch = "x86_64"))]
     false
