@@ -148,20 +148,14 @@ mod x86 {
     pub(super) fn run(norm: &Norm, sums: &mut Tensor, more: Option<&Tensor>, normed: &mut Tensor) {
         // SAFETY: the caller has checked kinds, places and sizes, and borrows all of them.
         unsafe {
-            let (sums, normed_to) = (values_mut::<f32>(sums), norm.to);
-            match (more.map(|more| (more, more.kind())), normed_to) {
-                (None, Kind::BFloat16) => all::<f32, Bf16>(norm, sums, None, values_mut(normed)),
-                (None, _) => all::<f32, f32>(norm, sums, None, values_mut(normed)),
-                (Some((more, Kind::BFloat16)), Kind::BFloat16) => {
-                    all::<Bf16, Bf16>(norm, sums, Some(values(more)), values_mut(normed));
+            let sums = values_mut::<f32>(sums);
+            match (more.map(Tensor::kind), norm.to) {
+                (Some(Kind::BFloat16), Kind::BFloat16) => {
+                    all::<Bf16, Bf16>(norm, sums, more.map(|t| values(t)), values_mut(normed));
                 }
-                (Some((more, Kind::BFloat16)), _) => {
-                    all::<Bf16, f32>(norm, sums, Some(values(more)), values_mut(normed));
-                }
-                (Some((more, _)), Kind::BFloat16) => {
-                    all::<f32, Bf16>(norm, sums, Some(values(more)), values_mut(normed));
-                }
-                (Some((more, _)), _) => all::<f32, f32>(norm, sums, Some(values(more)), values_mut(normed)),
+                (Some(Kind::BFloat16), _) => all::<Bf16, f32>(norm, sums, more.map(|t| values(t)), values_mut(normed)),
+                (_, Kind::BFloat16) => all::<f32, Bf16>(norm, sums, more.map(|t| values(t)), values_mut(normed)),
+                (..) => all::<f32, f32>(norm, sums, more.map(|t| values(t)), values_mut(normed)),
             }
         }
     }
