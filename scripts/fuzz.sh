@@ -29,13 +29,15 @@ for target in $targets; do
     zip) golden=(tests/golden/*.pt) ;;
   esac
   if [ ${#golden[@]} -gt 0 ]; then cp "${golden[@]}" "$corpus/"; fi
+  inputs=("$corpus")
+  if [ -d "tests/fuzz/seeds/$target" ]; then inputs+=("tests/fuzz/seeds/$target"); fi
   began=$(date +%s) log=target/fuzz/$target.log
   # YAML is slow to read: shorter texts are tried more often.
   longest=4096
   if [ "$target" = config ]; then longest=512; fi
   # An input that takes five seconds counts as a hang.
   if "target/fuzz/build/$host/release/$target" -runs="$runs" -seed="$seed" -max_len=$longest -timeout=5 -rss_limit_mb=1024 \
-    -artifact_prefix="$found/" -print_final_stats=1 "$corpus" "tests/fuzz/seeds/$target" >"$log" 2>&1; then
+    -artifact_prefix="$found/" -print_final_stats=1 "${inputs[@]}" >"$log" 2>&1; then
     crashes=0
   else
     crashes=1 failed=1

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::filter::Sieve;
-use super::graph::{self, Graph, IndexFault, NONE};
+use super::filter::{Filter, Probe, Sieve};
+use super::graph::{self, Coded, Graph, IndexFault, NONE};
 use super::search::nearest;
 use super::{Gallery, GalleryError};
 use crate::domain::{Embedding, Fingerprint, Neighbour};
@@ -68,6 +68,29 @@ impl Index {
                 None => self.outside = self.outside.saturating_sub(1),
             }
         }
+    }
+
+    /// Slots with what their similarities do not exceed; `beside` are those outside of which that is known.
+    fn bounded(
+        &self,
+        filter: &Filter,
+        coded: &Coded,
+        ready: &Probe,
+        slots: &[u32],
+        beside: &[(u32, f32)],
+    ) -> Vec<(u32, f32)> {
+        let node = |slot: &u32| self.nodes.get(*slot as usize).copied().unwrap_or(NONE);
+        let nodes: Vec<u32> = slots.iter().map(node).filter(|node| *node != NONE).collect();
+        let mut middles = self.graph.by_codes(coded, &nodes).into_iter();
+        let bound = |slot: &u32| {
+            let known = || beside.binary_search_by_key(slot, |(slot, _)| *slot).ok().map(|at| beside[at].1);
+            let upper = match node(slot) {
+                NONE => known(),
+                _ => middles.next().map(|middle| filter.upper(ready, *slot, middle)),
+            };
+            (*slot, upper.unwrap_or(f32::INFINITY))
+        };
+        slots.iter().map(bound).collect()
     }
 
     fn holds(&self, slot: u32) -> bool {
@@ -172,30 +195,32 @@ impl Gallery {
         let Some(set) = self.set(fingerprint, std::slice::from_ref(probe))? else { return Ok(None) };
         let Some(index) = &set.index else { return Ok(None) };
         let wanted = k.min(set.members.len());
-        let beside: Vec<u32> = if index.outside == 0 {
+        let ready = set.filter.probe(probe.as_slice());
+        let beside = if index.outside == 0 {
             Vec::new()
         } else {
-            let mut sieves = [Sieve::new(k.max(1))];
-            let ready = [set.filter.probe(probe.as_slice())];
-            set.filter.sift_some(&ready, &mut sieves, index.blocks.iter().copied(), |slot| !index.holds(slot));
+            let (ready, mut sieves) = (std::slice::from_ref(&ready), [Sieve::new(k.max(1))]);
+            set.filter.sift_some(ready, &mut sieves, index.blocks.iter().copied(), |slot| !index.holds(slot));
             sieves.into_iter().flat_map(Sieve::left).collect()
         };
         // Several rotations of a sighting may be near, and only one of them counts.
         let each = (index.slots.len() + index.outside).div_ceil(set.members.len().max(1));
         let mut beam = beam.max(k * each);
+        let coded = index.graph.coded(probe.as_slice());
         for _ in 0..WIDER {
-            let nodes = index.graph.search(probe.as_slice(), beam);
+            let nodes = index.graph.search(&coded, beam);
             let slots = nodes.iter().filter_map(|node| index.slots.get(*node as usize).filter(|s| **s != NONE));
             // Another rotation of a sighting than the one that was found may be its best.
-            let owners = slots.chain(&beside).filter_map(|slot| set.filter.owner(*slot));
-            let mut owners: Vec<usize> = owners.collect();
+            let owners = slots.copied().chain(beside.iter().map(|(slot, _)| *slot));
+            let mut owners: Vec<usize> = owners.filter_map(|slot| set.filter.owner(slot)).collect();
             owners.sort_unstable();
             owners.dedup();
-            let members = owners.into_iter().filter_map(|owner| set.members.get(owner));
-            let slots = members.flat_map(|member| member.slot..member.slot + member.places.len() as u32);
-            let hits = self.compared(set, probe.as_slice(), slots)?;
-            if hits.len() >= wanted {
-                return Ok(Some(nearest(hits, k)));
+            let members = owners.iter().filter_map(|owner| set.members.get(*owner));
+            let mut slots: Vec<u32> = members.flat_map(|m| m.slot..m.slot + m.places.len() as u32).collect();
+            slots.sort_unstable();
+            if owners.len() >= wanted {
+                let candidates = index.bounded(&set.filter, &coded, &ready, &slots, &beside);
+                return Ok(Some(nearest(self.compared(set, probe.as_slice(), k, &candidates)?, k)));
             }
             beam *= 2;
         }
@@ -257,5 +282,18 @@ impl Gallery {
                      index in it are made anew"
                 .into(),
         })
+    }
+}
+
+#[cfg(test)]
+impl Gallery {
+    /// The nearest of everything enrolled by the bounds of the index alone, without its graph.
+    pub(super) fn by_bounds(&self, fingerprint: Fingerprint, probe: &Embedding, k: usize) -> Vec<Neighbour> {
+        let set = &self.members.sets[&fingerprint];
+        let Some(index) = &set.index else { return Vec::new() };
+        let slots: Vec<u32> = (0..set.filter.slots() as u32).collect();
+        let (coded, ready) = (index.graph.coded(probe.as_slice()), set.filter.probe(probe.as_slice()));
+        let candidates = index.bounded(&set.filter, &coded, &ready, &slots, &[]);
+        nearest(self.compared(set, probe.as_slice(), k, &candidates).unwrap_or_default(), k)
     }
 }

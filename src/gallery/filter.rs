@@ -248,6 +248,13 @@ impl Filter {
         }
     }
 
+    /// What the similarity of a slot's row does not exceed, as it will be computed. `middle` is that of the copies.
+    pub(super) fn upper(&self, probe: &Probe, slot: u32, middle: f32) -> f32 {
+        let chunk = self.chunks.get(slot as usize / CHUNK);
+        let error = chunk.map_or(f32::INFINITY, |chunk| chunk.error[slot as usize % CHUNK]);
+        middle + (error * probe.length + probe.doubt)
+    }
+
     /// Rows that are there.
     pub(super) fn rows(&self) -> usize {
         self.used
@@ -347,9 +354,10 @@ impl Sieve {
         }
     }
 
-    /// The slots that are left, ascending.
-    pub(super) fn left(self) -> impl Iterator<Item = u32> {
-        let threshold = self.threshold;
-        self.candidates.into_iter().filter(move |(_, upper)| *upper >= threshold).map(|(slot, _)| slot)
+    /// The slots that are left, ascending, and what their similarities do not exceed.
+    pub(super) fn left(self) -> Vec<(u32, f32)> {
+        let Self { threshold, mut candidates, .. } = self;
+        candidates.retain(|(_, upper)| *upper >= threshold);
+        candidates
     }
 }

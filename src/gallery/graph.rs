@@ -28,7 +28,7 @@ use memmap2::MmapMut;
 use sha2::{Digest, Sha256};
 
 use super::filter::coded;
-use super::kernel::picked;
+use super::kernel::{fetch, picked};
 use crate::domain::{Fingerprint, ImageId};
 use crate::files;
 
@@ -139,12 +139,38 @@ impl Shape {
 /// What a search needs besides the graph; kept for the next one.
 #[derive(Default)]
 struct Scratch {
-    /// In which search a node was seen last.
-    seen: Vec<u32>,
-    search: u32,
+    seen: Seen,
     near: Vec<u32>,
     found: Vec<i32>,
     beam: Vec<Step>,
+}
+
+/// Nodes that a search has seen: a bit each, so that those of a million stay in the processor's cache.
+#[derive(Default)]
+struct Seen {
+    bits: Vec<u64>,
+    /// What is to be taken back before the next search.
+    nodes: Vec<u32>,
+}
+
+impl Seen {
+    fn begin(&mut self, nodes: usize) {
+        for node in self.nodes.drain(..) {
+            self.bits[node as usize / 64] = 0;
+        }
+        self.bits.resize(nodes.div_ceil(64), 0);
+    }
+
+    /// Whether the node is there and was not seen before.
+    fn first(&mut self, node: u32) -> bool {
+        let Some(bits) = self.bits.get_mut(node as usize / 64) else { return false };
+        let new = *bits & 1 << (node % 64) == 0;
+        if new {
+            *bits |= 1 << (node % 64);
+            self.nodes.push(node);
+        }
+        new
+    }
 }
 
 /// A node on the way.
@@ -229,7 +255,7 @@ pub(super) struct Graph {
 }
 
 /// A probe as the codes are.
-struct Coded {
+pub(super) struct Coded {
     codes: Vec<i8>,
     scale: f32,
     added: i32,
@@ -269,11 +295,17 @@ impl Graph {
         self.words(self.places.rows, 3 * self.shape.nodes).get(3 * node as usize..)?.first_chunk().copied()
     }
 
+    /// The list of a node on the lowest level, as it lies there.
+    fn base(&self, node: u32) -> Option<&[u32]> {
+        let Shape { nodes, links, .. } = self.shape;
+        let begin = node as usize * links;
+        self.words(self.places.base, nodes * links).get(begin..begin + links)
+    }
+
     fn neighbours(&self, node: u32, level: usize) -> &[u32] {
-        let Shape { nodes, links, upper_links, upper, .. } = self.shape;
+        let Shape { nodes, upper_links, upper, .. } = self.shape;
         let list = if level == 0 {
-            let begin = node as usize * links;
-            self.words(self.places.base, nodes * links).get(begin..begin + links)
+            self.base(node)
         } else {
             let first = self.words(self.places.first, nodes).get(node as usize).filter(|first| **first != NONE);
             first.and_then(|first| {
@@ -289,6 +321,9 @@ impl Graph {
     fn similarities(&self, probe: &Coded, nodes: &[u32], found: &mut Vec<i32>) -> impl Iterator<Item = (f32, u32)> {
         let codes = self.bytes.get(self.places.codes..).unwrap_or_default();
         let scales = self.words(self.places.scales, self.shape.nodes);
+        for node in nodes {
+            fetch(scales.get(*node as usize..).unwrap_or_default().get(..1).unwrap_or_default());
+        }
         picked(codes, self.shape.stride, &probe.codes, nodes, found);
         nodes.iter().zip(found.iter()).map(move |(node, sum)| {
             let scale = f32::from_bits(scales.get(*node as usize).copied().unwrap_or(0));
@@ -296,15 +331,24 @@ impl Graph {
         })
     }
 
-    /// About the nearest nodes to a probe, nearest first by their codes. `beam` is how many are kept on the way and given:
-    /// the more, the surer and the slower.
-    pub(super) fn search(&self, probe: &[f32], beam: usize) -> Vec<u32> {
+    /// A probe made ready.
+    pub(super) fn coded(&self, probe: &[f32]) -> Coded {
         let (mut codes, scale, _) = coded(probe);
         let added = 128 * codes.iter().map(|c| i32::from(*c)).sum::<i32>();
         codes.resize(self.shape.stride, 0);
-        let probe = Coded { codes, scale, added };
+        Coded { codes, scale, added }
+    }
+
+    /// The similarities of these nodes by their codes.
+    pub(super) fn by_codes(&self, probe: &Coded, nodes: &[u32]) -> Vec<f32> {
+        self.similarities(probe, nodes, &mut Vec::new()).map(|(similarity, _)| similarity).collect()
+    }
+
+    /// About the nearest nodes to a probe, nearest first by their codes. `beam` is how many are kept on the way and given:
+    /// the more, the surer and the slower.
+    pub(super) fn search(&self, probe: &Coded, beam: usize) -> Vec<u32> {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        self.walk(&probe, beam.max(1), &mut scratch);
+        self.walk(probe, beam.max(1), &mut scratch);
         let found = scratch.beam.iter().map(|step| step.node).collect();
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
         found
@@ -312,7 +356,7 @@ impl Graph {
 
     /// Leaves the nearest nodes in the scratch's beam.
     fn walk(&self, probe: &Coded, beam: usize, scratch: &mut Scratch) {
-        let Scratch { seen, search, near, found, beam: steps } = scratch;
+        let Scratch { seen, near, found, beam: steps } = scratch;
         steps.clear();
         let Some(mut best) = self.similarities(probe, &[self.shape.entry], found).next() else { return };
         // Down the upper levels, always to the nearest. The similarity grows with each step, so this ends.
@@ -325,15 +369,8 @@ impl Graph {
                 }
             }
         }
-        seen.resize(self.shape.nodes, 0);
-        *search = search.wrapping_add(1);
-        if *search == 0 {
-            seen.fill(0);
-            *search = 1;
-        }
-        if let Some(seen) = seen.get_mut(best.1 as usize) {
-            *seen = *search;
-        }
+        seen.begin(self.shape.nodes);
+        seen.first(best.1);
         steps.push(Step { similarity: best.0, node: best.1, done: false });
         let mut at = 0;
         while let Some(step) = steps.get_mut(at) {
@@ -343,11 +380,10 @@ impl Graph {
             }
             step.done = true;
             near.clear();
-            for neighbour in self.neighbours(step.node, 0) {
-                if let Some(last) = seen.get_mut(*neighbour as usize).filter(|last| **last != *search) {
-                    *last = *search;
-                    near.push(*neighbour);
-                }
+            near.extend(self.neighbours(step.node, 0).iter().filter(|node| seen.first(**node)));
+            // Most often the next one in line is gone to next.
+            if let Some(next) = steps.get(at + 1..).and_then(|rest| rest.iter().find(|step| !step.done)) {
+                fetch(self.base(next.node).unwrap_or_default());
             }
             for (similarity, node) in self.similarities(probe, near, found) {
                 if steps.len() == beam {

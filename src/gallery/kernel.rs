@@ -66,6 +66,19 @@ pub(super) fn picked(codes: &[u8], stride: usize, probe: &[i8], rows: &[u32], fo
     }
 }
 
+/// Asks the memory for what is needed soon.
+#[inline(always)]
+pub(super) fn fetch<T>(places: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in places.chunks((64 / size_of::<T>().max(1)).max(1)) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint reads nothing, wherever it points, and every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = places;
+}
+
 /// The product of a row with 128 added to each component and one without.
 pub(super) fn one(row: &[u8], probe: &[i8]) -> i32 {
     #[cfg(target_arch = "x86_64")]
@@ -181,9 +194,7 @@ mod x86 {
         let row = |number: u32| codes.get(number as usize * stride..).and_then(|rest| rest.get(..stride));
         // Rows lie all over the memory: each is on its way while those before it are multiplied.
         for row in rows.iter().filter_map(|number| row(*number)) {
-            for line in row.chunks(64) {
-                _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
-            }
+            super::fetch(row);
         }
         for number in rows {
             let Some(row) = row(*number) else { return };

@@ -13,6 +13,7 @@ use crate::domain::{Embedding, Fingerprint, Neighbour, Rotation, SightingId};
 const LANES: usize = 64;
 
 /// A sighting's best rotation.
+#[derive(Clone, Copy)]
 pub(super) struct Hit<'a> {
     pub similarity: f32,
     pub rotation: Rotation,
@@ -68,7 +69,7 @@ impl Gallery {
             let mut sieves: Vec<Sieve> = probes.iter().map(|_| Sieve::new(k)).collect();
             set.filter.sift(&ready, &mut sieves);
             for (probe, sieve) in probes.iter().zip(sieves) {
-                answers.push(nearest(self.compared(set, probe.as_slice(), sieve.left())?, k));
+                answers.push(nearest(self.compared(set, probe.as_slice(), k, &sieve.left())?, k));
             }
         }
         Ok(answers)
@@ -90,7 +91,8 @@ impl Gallery {
         }
     }
 
-    /// Compares the vectors of these slots, ascending, as they were enrolled: the best of each sighting.
+    /// Compares vectors as they were enrolled: the best of each sighting that may be among the `k` nearest. `candidates` are
+    /// slots, ascending, and what their similarities do not exceed.
     ///
     /// # Errors
     /// One of them is no longer what was enrolled: without it, the list could show the next of kin.
@@ -98,23 +100,31 @@ impl Gallery {
         &self,
         set: &'a Set,
         probe: &[f32],
-        slots: impl Iterator<Item = u32>,
+        k: usize,
+        candidates: &[(u32, f32)],
     ) -> Result<Vec<Hit<'a>>, GalleryError> {
-        let (mut hits, mut scratch) = (Vec::<Hit<'a>>::new(), Scratch::default());
-        for slot in slots {
-            let Some(member) = set.filter.owner(slot).and_then(|owner| set.members.get(owner)) else { continue };
-            let Some(place) = member.places.get((slot - member.slot) as usize) else { continue };
+        // The most promising first: with what they have, most of the others need not be read.
+        let each = set.filter.rows().div_ceil(set.members.len().max(1));
+        let cut = greatest(k.saturating_mul(each), candidates.iter().map(|(_, upper)| *upper));
+        let mut scratch = Scratch::default();
+        let mut similarity = |slot: u32| -> Result<Option<(u32, Hit<'a>)>, GalleryError> {
+            let Some(member) = set.filter.owner(slot).and_then(|owner| set.members.get(owner)) else { return Ok(None) };
+            let Some(place) = member.places.get((slot - member.slot) as usize) else { return Ok(None) };
             let vector = self.enrolled(member.sighting, place, &mut scratch)?;
-            let similarity = dot(vector, probe);
-            match hits.last_mut().filter(|last| std::ptr::eq(last.member, member)) {
-                Some(last) if similarity > last.similarity => {
-                    (last.similarity, last.rotation) = (similarity, place.rotation);
-                }
-                Some(_) => {}
-                None => hits.push(Hit { similarity, rotation: place.rotation, member }),
+            Ok(Some((slot, Hit { similarity: dot(vector, probe), rotation: place.rotation, member })))
+        };
+        let promising = candidates.iter().filter(|(_, upper)| *upper >= cut);
+        let mut found: Vec<(u32, Hit<'a>)> =
+            promising.filter_map(|(slot, _)| similarity(*slot).transpose()).collect::<Result<_, _>>()?;
+        if cut > f32::NEG_INFINITY {
+            let least = greatest(k, best_of_each(&found).map(|hit| hit.similarity));
+            let others = candidates.iter().filter(|(_, upper)| *upper < cut && *upper >= least);
+            for (slot, _) in others {
+                found.extend(similarity(*slot)?);
             }
+            found.sort_unstable_by_key(|(slot, _)| *slot);
         }
-        Ok(hits)
+        Ok(best_of_each(&found).collect())
     }
 
     /// A vector as it was enrolled.
@@ -136,6 +146,23 @@ impl Gallery {
             detail,
         })
     }
+}
+
+/// The `n`-th greatest; minus infinity where there are fewer.
+fn greatest(n: usize, values: impl Iterator<Item = f32>) -> f32 {
+    let mut values: Vec<f32> = values.collect();
+    match n.checked_sub(1) {
+        Some(place) if place < values.len() => *values.select_nth_unstable_by(place, |a, b| b.total_cmp(a)).1,
+        _ => f32::NEG_INFINITY,
+    }
+}
+
+/// The best rotation of each sighting, of slots in ascending order: those of a sighting lie together.
+fn best_of_each<'a>(found: &[(u32, Hit<'a>)]) -> impl Iterator<Item = Hit<'a>> {
+    found.chunk_by(|(_, a), (_, b)| std::ptr::eq(a.member, b.member)).filter_map(|sighting| {
+        let hits = sighting.iter().map(|(_, hit)| *hit);
+        hits.reduce(|best, hit| if hit.similarity > best.similarity { hit } else { best })
+    })
 }
 
 /// The `k` nearest of them as they are told.
@@ -205,7 +232,9 @@ impl Gallery {
     pub(super) fn scan(&self, fingerprint: Fingerprint, probe: &Embedding, k: usize) -> Vec<Neighbour> {
         let set = &self.members.sets[&fingerprint];
         let slots = set.members.iter().flat_map(|m| m.slot..m.slot + m.places.len() as u32);
-        nearest(self.compared(set, probe.as_slice(), slots).unwrap_or_default(), k)
+        let mut unbounded: Vec<(u32, f32)> = slots.map(|slot| (slot, f32::INFINITY)).collect();
+        unbounded.sort_unstable_by_key(|(slot, _)| *slot);
+        nearest(self.compared(set, probe.as_slice(), k, &unbounded).unwrap_or_default(), k)
     }
 }
 

@@ -61,6 +61,38 @@ fn it_finds_what_exact_search_finds_and_shows_the_same_similarities() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 25, ..ProptestConfig::default() })]
 
+    /// Vectors that 8 bits cannot tell apart, some of them enrolled after the index was made: a row that is not read is none of
+    /// the nearest.
+    #[test]
+    fn no_bound_keeps_one_of_the_nearest_back(
+        seed: u64,
+        count in 20..200_usize,
+        apart in prop::sample::select(vec![0.0_f32, 1e-7, 1e-5, 1e-3, 1e-2, 0.3]),
+        rotations in 1..5_usize,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut gallery = open(dir.path());
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let centre = vector(&mut rng, 384);
+        let near = |rng: &mut SmallRng| {
+            let values = centre.as_slice().iter().map(|c| c * (1.0 + apart * rng.random_range(-1.0..1.0_f32)));
+            Embedding::normalised(values.collect()).unwrap()
+        };
+        for n in 0..count {
+            if n == count * 9 / 10 {
+                index(&mut gallery);
+            }
+            let vectors: Vec<_> = Rotation::ALL.into_iter().take(rotations).map(|r| (r, near(&mut rng))).collect();
+            let id = sighting((n % 250) as u8, n as u32);
+            let places = gallery.append(weights(1), id, &vectors).unwrap();
+            gallery.admit(id, label(n % 7), weights(1), &places).unwrap();
+        }
+        for k in [1, 5, 10, count] {
+            let probe = near(&mut rng);
+            prop_assert_eq!(gallery.by_bounds(weights(1), &probe, k), gallery.scan(weights(1), &probe, k));
+        }
+    }
+
     /// Whatever is enrolled, removed, embedded anew or relabelled after the index was made: what is new is found, what is
     /// gone is not, and what is shown is true.
     #[test]
