@@ -9,10 +9,13 @@ mod error;
 mod attention;
 pub mod compare;
 pub mod device;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod memory;
 mod norms;
 mod onednn;
 pub mod precision;
+mod winograd;
 
 // Weights, as data.
 pub mod checkpoint;

@@ -70,9 +70,8 @@ mod x86 {
     use tch::{TchError, Tensor};
 
     use super::{HEAD, Part};
+    use crate::vision::lanes::{LANES, exp2};
 
-    /// Values of a register.
-    const LANES: usize = 16;
     /// Registers of a head.
     const SPANS: usize = HEAD / LANES;
     /// Queries that are worked on together: with four registers of keys or values, sixteen sums.
@@ -299,23 +298,6 @@ mod x86 {
             }
             _mm512_reduce_add_ps(sum)
         }
-    }
-
-    /// Two to the power of each, of numbers up to 0; within 2e-7 of it. A polynomial of degree 6 on the fraction
-    /// (its Taylor series around 0, where the fraction lies between -1/2 and 1/2).
-    #[target_feature(enable = "avx512f")]
-    fn exp2(x: __m512) -> __m512 {
-        const TERMS: [f32; 7] =
-            [1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 2.402_265e-1, 6.931_472e-1, 1.0];
-        // Below this the power is zero in bf16 as well; minus infinity would give no number as its own fraction.
-        let x = _mm512_max_ps(x, _mm512_set1_ps(-1000.0));
-        let whole = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
-        let fraction = _mm512_sub_ps(x, whole);
-        let mut power = _mm512_set1_ps(TERMS[0]);
-        for term in &TERMS[1..] {
-            power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(*term));
-        }
-        _mm512_scalef_ps(power, whole)
     }
 
     /// The values by their shares, divided by the shares' sum, to four rows of the result.

@@ -9,6 +9,7 @@ use crate::vision::checkpoint::{Fault, Weights, to_tensor};
 use crate::vision::device::Runtime;
 use crate::vision::memory::keep_blocks;
 use crate::vision::onednn::{self, Then};
+use crate::vision::winograd::{self, Kernels};
 
 /// The side of the pictures that weights are laid out for; others run as well.
 const SIDE: i64 = 640;
@@ -45,16 +46,24 @@ pub struct Network {
 
 #[derive(Debug)]
 struct Unit {
-    weight: Tensor,
+    weight: Weight,
     bias: Tensor,
     stride: i64,
     padding: i64,
     activated: bool,
-    /// Whether the weight is laid out for oneDNN.
-    packed: bool,
     /// The kind of its numbers: the last layers count in fp32 at every precision, so that what is decoded was not
     /// rounded again.
     kind: Kind,
+}
+
+#[derive(Debug)]
+enum Weight {
+    /// As libtorch has it.
+    Plain(Tensor),
+    /// Laid out for oneDNN.
+    Packed(Tensor),
+    /// For Winograd's scheme, together with the bias.
+    Winograd(Kernels),
 }
 
 #[derive(Debug)]
@@ -172,16 +181,28 @@ fn incomplete() -> TchError {
 
 impl Unit {
     fn run(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        self.run_and_add(x, None)
+    }
+
+    /// Adds `plus` to the result, of whose shape and kind it is.
+    fn run_and_add(&self, x: &Tensor, plus: Option<&Tensor>) -> Result<Tensor, TchError> {
         if x.kind() != self.kind {
-            return self.run(&x.f_to_kind(self.kind)?);
+            return self.run_and_add(&x.f_to_kind(self.kind)?, plus);
         }
-        if self.packed {
-            let then = if self.activated { Then::Silu } else { Then::Nothing };
-            return onednn::convolve(x, &self.weight, &self.bias, self.stride, self.padding, then);
+        let then = if self.activated { Then::Silu } else { Then::Nothing };
+        let mut y = match &self.weight {
+            Weight::Winograd(kernels) => return winograd::convolve(x, kernels, then, plus),
+            Weight::Packed(weight) => onednn::convolve(x, weight, &self.bias, self.stride, self.padding, then)?,
+            Weight::Plain(weight) => {
+                let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+                let mut y = x.f_conv2d(weight, Some(&self.bias), stride, padding, [1, 1], 1)?;
+                if self.activated { y.f_silu_()? } else { y }
+            }
+        };
+        match plus {
+            Some(plus) => y.f_add_(plus),
+            None => Ok(y),
         }
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        let mut y = x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)?;
-        if self.activated { y.f_silu_() } else { Ok(y) }
     }
 }
 
@@ -191,10 +212,7 @@ impl Block {
         let mut last = both.f_narrow(1, self.half, self.half)?;
         let mut parts = vec![both];
         for [first, second] in &self.bottlenecks {
-            let mut y = second.run(&first.run(&last)?)?;
-            if self.adds {
-                y = y.f_add_(&last)?;
-            }
+            let y = second.run_and_add(&first.run(&last)?, self.adds.then_some(&last))?;
             last = y.shallow_clone();
             parts.push(y);
         }
@@ -289,11 +307,13 @@ impl Loader<'_> {
     ) -> Result<Unit, VisionError> {
         let (_, inputs, _, kernel) = weight.size4()?;
         let padding = kernel / 2;
-        let (mut weight, bias) = (self.place(weight, kind)?, self.place(bias, kind)?);
-        if self.packed {
-            weight = onednn::pack_convolution(&weight, stride, padding, [1, inputs, side, side])?;
-        }
-        Ok(Unit { weight, bias, stride, padding, activated, packed: self.packed, kind })
+        let (placed, placed_bias) = (self.place(weight, kind)?, self.place(bias, kind)?);
+        let weight = match self.packed {
+            true if winograd::serves(weight, stride, kind) => Weight::Winograd(Kernels::new(weight, bias)?),
+            true => Weight::Packed(onednn::pack_convolution(&placed, stride, padding, [1, inputs, side, side])?),
+            false => Weight::Plain(placed),
+        };
+        Ok(Unit { weight, bias: placed_bias, stride, padding, activated, kind })
     }
 
     fn branch(&self, name: &str, side: i64) -> Result<Branch, VisionError> {
